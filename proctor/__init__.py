@@ -1,0 +1,55 @@
+"""proctor grades notebooks: no line of a student's code runs in the process that decides the score.
+
+The stages, in the order in which a submission passes them:
+
+    course      where things stand, and what nbgrader_config.py says of grading
+    ingest      a submitted notebook, checked and restored: its cells, in order
+    worker      jailed: runs the student's cells and answers requests          (jail, codec)
+    tester      trusted: runs the checks and the hidden suite, and decides     (proxy, testing)
+    supervisor  starts both, watches the clocks, collects what was decided     (forks)
+    sanitise    what students wrote and printed, made harmless
+    record      the autograded notebook and the gradebook
+    report      a table, JSON, JUnit or Markdown
+
+`cli` is the command `proctor`, `preprocessors` is the same grading behind `nbgrader autograde`, and
+`export` writes the course's package from its notebooks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+
+def configure(config: Any) -> None:
+    """Let `nbgrader autograde` and `nbgrader generate_assignment` work with proctor.
+
+    Call it in nbgrader_config.py: `proctor.configure(c)`. It sets these traits, and no more.
+    """
+    config.Autograde.sanitize_preprocessors = [
+        "proctor.preprocessors.Restore",
+        "nbgrader.preprocessors.OverwriteCells",
+        "nbgrader.preprocessors.CheckCellMetadata",
+    ]
+    config.Autograde.autograde_preprocessors = [
+        "proctor.preprocessors.Grade",
+        "nbgrader.preprocessors.SaveAutoGrades",
+        "nbgrader.preprocessors.AssignLatePenalties",
+        "nbgrader.preprocessors.CheckCellMetadata",
+    ]
+    config.GenerateAssignment.preprocessors = [
+        "proctor.preprocessors.CheckSuite",
+        "nbgrader.preprocessors.IncludeHeaderFooter",
+        "nbgrader.preprocessors.InstantiateTests",
+        "nbgrader.preprocessors.LockCells",
+        "nbgrader.preprocessors.ClearSolutions",
+        "nbgrader.preprocessors.ClearOutput",
+        "nbgrader.preprocessors.CheckCellMetadata",
+        "nbgrader.preprocessors.ComputeChecksums",
+        "nbgrader.preprocessors.SaveCells",
+        "nbgrader.preprocessors.ClearHiddenTests",
+        "nbgrader.preprocessors.ClearMarkScheme",
+        "nbgrader.preprocessors.ComputeChecksums",
+        "nbgrader.preprocessors.CheckCellMetadata",
+    ]

@@ -1,0 +1,232 @@
+"""The command `proctor`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from proctor import __version__
+from proctor.errors import CourseError, ProctorError
+
+COURSE = click.option(
+    "--course",
+    default=".",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The course's folder, with nbgrader_config.py. Default: this one.",
+)
+ISOLATION = click.option(
+    "--isolation",
+    default="",
+    metavar="LEVEL",
+    help="Demand a level: full, container or none. Default: the best that this machine has.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="proctor")
+def commands() -> None:
+    """Grade notebooks so that no student's code decides a score."""
+
+
+@commands.command()
+@click.argument("assignment")
+@click.argument("students", nargs=-1, metavar="[STUDENT]...")
+@COURSE
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=None,
+    help="How many to grade at a time. Default: the cores.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "junit", "markdown"]),
+    default="table",
+    help="What to print on standard output.",
+)
+@click.option(
+    "--no-record", is_flag=True, help="Only print: leave autograded/ and the gradebook alone."
+)
+@ISOLATION
+@click.option(
+    "--explain", is_flag=True, help="Show failed hidden tests' tracebacks, for the suite's author."
+)
+def grade(
+    assignment: str,
+    students: Sequence[str],
+    course: Path,
+    jobs: int | None,
+    form: str,
+    no_record: bool,
+    isolation: str,
+    explain: bool,
+) -> int:
+    """Grade submitted/STUDENT/ASSIGNMENT for all students, or for those named.
+
+    Exit status: 0 when every submission has a result, 1 when one has none, 2 for a wrong call.
+    """
+    from proctor import report
+    from proctor.course import Course
+    from proctor.record import Recorder
+    from proctor.supervisor import Supervisor
+
+    chosen = Course.load(course).assignment(assignment)
+    submitted = chosen.course.students(assignment)
+    if unknown := sorted(set(students) - set(submitted)):
+        raise CourseError(
+            f"No submission of {assignment} by {', '.join(unknown)}: look into submitted/."
+        )
+    if not submitted:
+        raise CourseError(
+            f"Nobody has submitted {assignment}: expected "
+            f"{chosen.course.folder('submitted', 'STUDENT', assignment)}."
+        )
+    folders = {
+        name: chosen.course.folder("submitted", name, assignment) for name in students or submitted
+    }
+    said = Console(stderr=True)
+    results = []
+    with (
+        Recorder(chosen) if not no_record else nullcontext() as recorder,
+        Supervisor(chosen, isolation, explain) as supervisor,
+        _progress(said) as progress,
+    ):
+        if supervisor.isolation == "none":
+            said.print(
+                "[bold]No isolation here[/]: students' code can read and write what you can."
+            )
+        task = progress.add_task(assignment, total=len(folders), failed=0)
+        for graded in supervisor.grade_all(folders, jobs or os.cpu_count() or 1):
+            if recorder is not None:
+                recorder.record(graded)
+            results.append(graded.result)
+            progress.update(
+                task, advance=1, failed=sum(result.status != "graded" for result in results)
+            )
+    results.sort(key=lambda result: result.student)
+    if form == "table":
+        report.table(assignment, results, Console())
+    else:
+        click.echo(
+            {"json": report.as_json, "junit": report.as_junit, "markdown": report.as_markdown}[
+                form
+            ](assignment, results)
+        )
+    if explain:
+        for result in results:
+            for test in result.tests:
+                if test.detail:
+                    said.rule(f"{result.student}: {test.name}")
+                    said.print(test.detail, markup=False, highlight=False)
+    return int(any(result.status == "failed" for result in results))
+
+
+def _progress(console: Console) -> Progress:
+    """A bar on a terminal, silence elsewhere."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("not graded: {task.fields[failed]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+@commands.command()
+@click.argument("notebook", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@ISOLATION
+def check(notebook: Path, isolation: str) -> int:
+    """Run the visible checks of a NOTEBOOK and name what to do next.
+
+    Exit status: 0 when all pass, 1 when one does not.
+    """
+    from proctor.check import check_notebook
+
+    return check_notebook(notebook, isolation, Console())
+
+
+@commands.command()
+@click.argument("notebooks", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--check", "only_check", is_flag=True, help="Write nothing; fail if the package is out of step."
+)
+@click.option(
+    "--package",
+    default=None,
+    metavar="NAME",
+    help="The package's folder. Default: the course's package.",
+)
+@COURSE
+def export(notebooks: Sequence[Path], only_check: bool, package: str | None, course: Path) -> int:
+    """Write the course's package from its notebooks, or a module of your own from a NOTEBOOK."""
+    from proctor import export as exporting
+    from proctor.course import Course
+
+    if notebooks:
+        target = Path(package or "tinytorch")
+        for notebook in notebooks:
+            click.echo(exporting.export_notebook(notebook, target))
+        return 0
+    loaded = Course.load(course)
+    target = loaded.root / (package or loaded.package or "")
+    source = loaded.folder("source", ".", "_").parent
+    if only_check:
+        differences = exporting.check(source, target)
+        click.echo("\n".join(differences) or f"{target.name} is in step with {source.name}.")
+        return int(bool(differences))
+    for path in exporting.export_course(source, target):
+        click.echo(path.relative_to(loaded.root))
+    return 0
+
+
+@commands.command()
+def doctor() -> int:
+    """Say what this machine offers for isolation, what is missing, and how to get it."""
+    from proctor import jail
+
+    console = Console()
+    for finding in jail.diagnose():
+        console.print(
+            f"{'[green]yes[/]' if finding.ok else '[red]no [/]'}  {finding.name}: {finding.detail}"
+        )
+        if not finding.ok and finding.remedy:
+            console.print(f"     {finding.remedy}")
+    console.print(f"Isolation: [bold]{jail.probe()}[/]")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> Any:
+    """Run a command; what went wrong is said in a sentence. Exit status 2 for a wrong call."""
+    try:
+        status = commands(args=arguments, standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        status = leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except CourseError as error:
+        click.echo(f"proctor: {error}", err=True)
+        status = 2
+    except ProctorError as error:
+        click.echo(f"proctor: {error}", err=True)
+        status = 1
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("proctor: interrupted; what was graded before is recorded.", err=True)
+        status = 130
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

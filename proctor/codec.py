@@ -1,0 +1,243 @@
+"""Frames between the tester and the worker: the only thing that crosses the boundary.
+
+A frame is `u32 length | body`; a body holds one value. A value crosses by copy only if it is of
+*exactly* one of these types: None, bool, int, float, complex, str, bytes, list, tuple, set, dict,
+slice, Ellipsis, a numeric NumPy scalar, dtype or native array. Whatever else a side sends crosses
+as a reference, a number that only the worker can resolve. There is no pickle: decoding runs no
+code.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+MAX_FRAME = 64 << 20
+MAX_DEPTH = 32
+MAX_INT = 4096  # bytes
+MAX_NDIM = 32
+
+_DTYPES = {
+    dtype.kind + str(dtype.itemsize): dtype
+    for dtype in map(np.dtype, "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split())
+}
+_NUMPY_SCALARS = frozenset(dtype.type for dtype in _DTYPES.values())
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+_F64 = struct.Struct("<d")
+_COMPLEX = struct.Struct("<dd")
+_CONSTANTS = {b"N": None, b"T": True, b"F": False, b".": Ellipsis}
+_CONTAINERS: dict[type, bytes] = {list: b"L", tuple: b"U", set: b"E"}
+
+Reference = Callable[[Any], int]
+Resolve = Callable[[int], Any]
+
+
+class ProtocolError(Exception):
+    """What arrived is no frame of ours, or is larger or deeper than a frame may be."""
+
+
+def _native(dtype: np.dtype[Any]) -> str | None:
+    code = dtype.kind + str(dtype.itemsize)
+    return code if code in _DTYPES and dtype.isnative and dtype.names is None else None
+
+
+def encode(value: Any, reference: Reference) -> bytes:
+    """The body for `value`; `reference` numbers what may not cross by copy (or raises
+    TypeError).
+    """
+    parts: list[bytes] = []
+    _encode(value, parts.append, reference, 0)
+    return b"".join(parts)
+
+
+def _encode(value: Any, emit: Callable[[bytes], None], reference: Reference, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ProtocolError(f"a value is nested more than {MAX_DEPTH} deep")
+    kind = type(value)
+    if value is None:
+        emit(b"N")
+    elif kind is bool:
+        emit(b"T" if value else b"F")
+    elif kind is int:
+        body = value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)
+        if len(body) > MAX_INT:
+            raise ProtocolError(f"an integer has more than {MAX_INT} bytes")
+        emit(b"I" + _U32.pack(len(body)) + body)
+    elif kind is float:
+        emit(b"D" + _F64.pack(value))
+    elif kind is complex:
+        emit(b"C" + _COMPLEX.pack(value.real, value.imag))
+    elif kind is str:
+        body = value.encode("utf-8", "surrogatepass")
+        emit(b"S" + _U32.pack(len(body)) + body)
+    elif kind is bytes:
+        emit(b"B" + _U32.pack(len(value)) + value)
+    elif kind is np.ndarray and (code := _native(value.dtype)):
+        emit(b"A" + bytes([len(code)]) + code.encode() + bytes([value.ndim]))
+        emit(struct.pack(f"<{value.ndim}Q", *value.shape))
+        emit(np.ascontiguousarray(value).tobytes())
+    elif kind in _NUMPY_SCALARS:
+        emit(b"G")
+        _encode(np.asarray(value), emit, reference, depth + 1)
+    elif kind in _CONTAINERS and (kind is not set or _crosses(value)):
+        emit(_CONTAINERS[kind] + _U32.pack(len(value)))
+        for item in value:
+            _encode(item, emit, reference, depth + 1)
+    elif kind is dict and _crosses(value):
+        emit(b"M" + _U32.pack(len(value)))
+        for key, item in value.items():
+            _encode(key, emit, reference, depth + 1)
+            _encode(item, emit, reference, depth + 1)
+    elif kind is slice:
+        emit(b"Z")
+        for item in (value.start, value.stop, value.step):
+            _encode(item, emit, reference, depth + 1)
+    elif value is Ellipsis:
+        emit(b".")
+    elif isinstance(value, np.dtype) and (code := _native(value)):
+        emit(b"Y" + bytes([len(code)]) + code.encode())
+    else:
+        emit(b"R" + _U64.pack(reference(value)))
+
+
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes}) | _NUMPY_SCALARS
+
+
+def _crosses(keys: Any) -> bool:
+    """Whether every key of a set or dict is plain enough to be hashed on the other side."""
+    return all(
+        type(key) in _ATOMS or (type(key) is tuple and all(type(item) in _ATOMS for item in key))
+        for key in keys
+    )
+
+
+def decode(body: bytes, resolve: Resolve) -> Any:
+    """The value of a body; `resolve` turns the number of a reference into an object.
+
+    Arrays are read-only. Raises ProtocolError for anything that `encode` cannot have made.
+    """
+    try:
+        value, end = _decode(body, 0, resolve, 0)
+    except ProtocolError:
+        raise
+    except Exception as error:
+        raise ProtocolError(f"malformed frame: {type(error).__name__}") from None
+    if end != len(body):
+        raise ProtocolError("malformed frame: bytes left over")
+    return value
+
+
+def _decode(body: bytes, at: int, resolve: Resolve, depth: int) -> tuple[Any, int]:
+    if depth > MAX_DEPTH + 2:
+        raise ProtocolError(f"a value is nested more than {MAX_DEPTH} deep")
+    tag = body[at : at + 1]
+    at += 1
+    if tag in _CONSTANTS:
+        return _CONSTANTS[tag], at
+    if tag == b"D":
+        return _F64.unpack_from(body, at)[0], at + 8
+    if tag == b"C":
+        return complex(*_COMPLEX.unpack_from(body, at)), at + 16
+    if tag == b"R":
+        return resolve(_U64.unpack_from(body, at)[0]), at + 8
+    if tag == b"A":
+        return _decode_array(body, at)
+    if tag == b"G":
+        array, at = _decode(body, at, resolve, depth + 1)
+        if type(array) is not np.ndarray or array.ndim:
+            raise ProtocolError("malformed scalar")
+        return array[()], at
+    if tag == b"Y":
+        end = at + 1 + body[at]
+        return _DTYPES[body[at + 1 : end].decode("ascii")], end
+    if tag == b"Z":
+        items = []
+        for _ in range(3):
+            item, at = _decode(body, at, resolve, depth + 1)
+            items.append(item)
+        return slice(*items), at
+    count = _U32.unpack_from(body, at)[0]
+    at += 4
+    if count > len(body) - at:
+        raise ProtocolError("malformed frame: too short")
+    end = at + count
+    if tag == b"I":
+        if count > MAX_INT:
+            raise ProtocolError(f"an integer has more than {MAX_INT} bytes")
+        return int.from_bytes(body[at:end], "little", signed=True), end
+    if tag == b"S":
+        return body[at:end].decode("utf-8", "surrogatepass"), end
+    if tag == b"B":
+        return body[at:end], end
+    if tag in (b"L", b"U", b"E"):
+        items = []
+        for _ in range(count):
+            item, at = _decode(body, at, resolve, depth + 1)
+            items.append(item)
+        return (items if tag == b"L" else tuple(items) if tag == b"U" else set(items)), at
+    if tag == b"M":
+        mapping = {}
+        for _ in range(count):
+            key, at = _decode(body, at, resolve, depth + 1)
+            mapping[key], at = _decode(body, at, resolve, depth + 1)
+        return mapping, at
+    raise ProtocolError(f"malformed frame: tag {tag!r}")
+
+
+def _decode_array(body: bytes, at: int) -> tuple[np.ndarray, int]:
+    end = at + 1 + body[at]
+    dtype = _DTYPES[body[at + 1 : end].decode("ascii")]
+    ndim, at = body[end], end + 1
+    if ndim > MAX_NDIM:
+        raise ProtocolError("an array has too many axes")
+    shape = struct.unpack_from(f"<{ndim}Q", body, at)
+    at += 8 * ndim
+    size = 1
+    for length in shape:
+        size *= length
+        if size * dtype.itemsize > MAX_FRAME or length > MAX_FRAME:
+            raise ProtocolError("an array is too large")
+    end = at + size * dtype.itemsize
+    if end > len(body):
+        raise ProtocolError("malformed frame: too short")
+    return np.frombuffer(body, dtype, size, at).reshape(shape), end
+
+
+def send(channel: socket.socket, body: bytes) -> None:
+    """Write one frame."""
+    if len(body) > MAX_FRAME:
+        raise ProtocolError(f"a frame is larger than {MAX_FRAME >> 20} MB")
+    channel.sendall(_U32.pack(len(body)) + body)
+
+
+def receive(channel: socket.socket, deadline: float | None = None) -> bytes:
+    """Read one frame. Raises EOFError when the other side is gone, TimeoutError at the deadline
+    (of `time.monotonic`), ProtocolError when the frame is too large."""
+    length = _U32.unpack(_read(channel, 4, deadline))[0]
+    if length > MAX_FRAME:
+        raise ProtocolError(f"a frame is larger than {MAX_FRAME >> 20} MB")
+    return _read(channel, length, deadline)
+
+
+def _read(channel: socket.socket, count: int, deadline: float | None) -> bytes:
+    buffer = bytearray()
+    while len(buffer) < count:
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([channel], [], [], left)[0]:
+                raise TimeoutError("no answer in time")
+        try:
+            chunk = channel.recv(min(count - len(buffer), 1 << 20))
+        except ConnectionError:
+            chunk = b""
+        if not chunk:
+            raise EOFError("the other side is gone")
+        buffer += chunk
+    return bytes(buffer)

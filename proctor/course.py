@@ -1,0 +1,213 @@
+"""The course: where things stand, and what nbgrader_config.py says of grading."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import marshal
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from traitlets import Float, Integer, List, Unicode
+from traitlets.config import Config, Configurable
+from traitlets.config.loader import PyFileConfigLoader
+
+from proctor import ingest
+from proctor.errors import CourseError
+
+
+class Proctor(Configurable):
+    """What an instructor may set in nbgrader_config.py, as `c.Proctor.NAME = VALUE`."""
+
+    package = Unicode(
+        "", help="The package that the course builds, one module per notebook; '' if none."
+    ).tag(config=True)
+    suites = Unicode(
+        "tests/hidden", help="The folder of the hidden suites, one folder per assignment."
+    ).tag(config=True)
+    packages = List(
+        Unicode(),
+        ["numpy"],
+        help="The packages that students may import, besides the standard library.",
+    ).tag(config=True)
+    isolation = Unicode(
+        "", help="Demand a level of isolation: full, container or none; '' takes the best."
+    ).tag(config=True)
+    cell_seconds = Float(10.0, help="How long a cell may run.").tag(config=True)
+    call_seconds = Float(
+        5.0, help="How long one call from a test into the student's code may take."
+    ).tag(config=True)
+    submission_seconds = Float(60.0, help="How long a notebook may take in all.").tag(config=True)
+    memory = Integer(1024, help="Megabytes that a notebook may use.").tag(config=True)
+
+
+class Course:
+    """A course directory: nbgrader's folders and the assignments in them."""
+
+    def __init__(self, root: Path, config: Config) -> None:
+        self.root, self.config = root, config
+        self.settings = Proctor(config=config)
+        directory = config.CourseDirectory
+        self._structure = str(
+            directory.get(
+                "directory_structure",
+                os.path.join("{nbgrader_step}", "{student_id}", "{assignment_id}"),
+            )
+        )
+        self._directory = directory
+
+    @classmethod
+    def load(cls, root: Path) -> Course:
+        """The course in `root`. Raises CourseError if there is no nbgrader_config.py."""
+        root = root.resolve()
+        if not (root / "nbgrader_config.py").exists():
+            raise CourseError(
+                f"{root} is no course: it has no nbgrader_config.py. Go to the course's folder, or "
+                "name it with --course."
+            )
+        try:
+            config = PyFileConfigLoader("nbgrader_config.py", path=str(root)).load_config()
+        except Exception as error:
+            raise CourseError(f"{root / 'nbgrader_config.py'} cannot be read: {error}") from None
+        where = config.CourseDirectory.get("root", "")
+        return cls(Path(where).resolve() if where else root, config)
+
+    def folder(self, step: str, student: str, assignment: str) -> Path:
+        """A folder of nbgrader's: step is source, release, submitted, autograded or feedback."""
+        name = str(self._directory.get(f"{step}_directory", step))
+        return self.root / self._structure.format(
+            nbgrader_step=name, student_id=student, assignment_id=assignment
+        )
+
+    @property
+    def db_url(self) -> str:
+        return str(self._directory.get("db_url", f"sqlite:///{self.root / 'gradebook.db'}"))
+
+    @property
+    def course_id(self) -> str:
+        return str(self._directory.get("course_id", ""))
+
+    @property
+    def package(self) -> str | None:
+        return self.settings.package or None
+
+    @cached_property
+    def assignments(self) -> list[str]:
+        """The assignments that have a folder of notebooks in source/, in order."""
+        parent = self.folder("source", ".", "_").parent
+        found = [path.parent.name for path in parent.glob("*/*.ipynb")] if parent.is_dir() else []
+        return sorted(set(found))
+
+    def students(self, assignment: str) -> list[str]:
+        """Who submitted it."""
+        pattern = re.escape(str(self.folder("submitted", "STUDENT", assignment))).replace(
+            "STUDENT", r"([^/\\]+)"
+        )
+        glob = str(self.folder("submitted", "*", assignment).relative_to(self.root))
+        matches = (
+            re.fullmatch(pattern, str(path)) for path in self.root.glob(glob) if path.is_dir()
+        )
+        return sorted(match[1] for match in matches if match)
+
+    def assignment(self, name: str) -> Assignment:
+        """Raises CourseError, with the names there are, if there is none of that name."""
+        if name not in self.assignments:
+            known = ", ".join(self.assignments) or "none"
+            raise CourseError(
+                f"There is no assignment '{name}' in {self.root / 'source'}. There are: {known}."
+            )
+        return Assignment(self, name)
+
+
+def module_name(notebook: str, assignment: str) -> str:
+    """The module that a notebook becomes: 02_activations in 02_activations is `activations`."""
+    return re.sub(r"^\d+_", "", notebook) if notebook == assignment else notebook
+
+
+class Assignment:
+    """One assignment: its notebooks, its suite, and the modules that come before it."""
+
+    def __init__(self, course: Course, name: str) -> None:
+        self.course, self.name = course, name
+
+    @property
+    def source(self) -> Path:
+        return self.course.folder("source", ".", self.name)
+
+    @cached_property
+    def templates(self) -> list[ingest.Template]:
+        """The instructor's notebooks; the main one first."""
+        paths = sorted(
+            self.source.glob("*.ipynb"), key=lambda path: (path.stem != self.name, path.stem)
+        )
+        stubs = ingest.Stubs.of(self.course.config)
+        return [ingest.read(path, self.course.package, stubs) for path in paths]
+
+    @cached_property
+    def suite(self) -> Path | None:
+        """The folder of its hidden suite, if it has one."""
+        path = self.course.root / self.course.settings.suites / self.name
+        return path if any(path.glob("test_*.py")) else None
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """Supporting files: what stands beside the notebooks in source/."""
+        found = {}
+        for path in sorted(self.source.rglob("*")):
+            if (
+                path.is_file()
+                and path.suffix != ".ipynb"
+                and ".ipynb_checkpoints" not in path.parts
+            ):
+                found[path.relative_to(self.source).as_posix()] = path.read_bytes()
+        return found
+
+    def prerequisites(self) -> list[tuple[str, str]]:
+        """The package's modules that come before this assignment, compiled, in order."""
+        package = self.course.package
+        if package is None:
+            return []
+        earlier = self.course.assignments[: self.course.assignments.index(self.name)]
+        modules = []
+        for assignment in earlier:
+            for template in self.course.assignment(assignment).templates:
+                stem = module_name(template.name, assignment)
+                path = self.course.root / package / f"{stem}.py"
+                if not path.exists():
+                    raise CourseError(
+                        f"{path} is missing, and {self.name} builds on it: run `proctor export` to "
+                        "write the package."
+                    )
+                code = compile(path.read_text(), f"<{package}/{stem}.py>", "exec")
+                modules.append((stem, base64.b64encode(marshal.dumps(code)).decode()))
+        return modules
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of what decides a score besides the submission: notebooks, suite, package,
+        settings.
+        """
+        digest = hashlib.sha256()
+        paths = [*self.source.rglob("*")]
+        if self.suite:
+            paths += [*self.suite.rglob("*.py"), *self.suite.parent.glob("*.py")]
+        if self.course.package:
+            paths += (self.course.root / self.course.package).glob("*.py")
+        for path in sorted(path for path in paths if path.is_file()):
+            digest.update(f"{path.relative_to(self.course.root)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+
+def environment() -> dict[str, Any]:
+    """What a score may depend on besides course and submission: the versions that graded it."""
+    import platform
+
+    import numpy
+
+    from proctor import __version__
+
+    return {"proctor": __version__, "python": platform.python_version(), "numpy": numpy.__version__}

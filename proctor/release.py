@@ -1,0 +1,64 @@
+"""Checks an assignment before students get it.
+
+Every visible check must pass for the instructor's solution and fail for a blank, in the tester,
+where it will be decided. That the hidden suite's points agree with the grade cells was checked when
+the supervisor started.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from proctor.errors import CourseError
+from proctor.ingest import Notebook, Submission, Template, nbgrader
+from proctor.supervisor import Supervisor
+
+
+def solved(template: Template) -> Submission:
+    """The instructor's notebook as a submission."""
+    return Submission(_notebook(template, {}), [])
+
+
+def blank(template: Template) -> Submission:
+    """The released notebook as a submission."""
+    return Submission(_notebook(template, template.stubs), [])
+
+
+def _notebook(template: Template, replaced: dict[str, str]) -> Notebook:
+    cells = copy.deepcopy(template.cells)
+    for cell in cells:
+        cell["source"] = replaced.get(nbgrader(cell).get("grade_id", ""), cell["source"])
+    return {"cells": cells, "metadata": template.metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def check_template(supervisor: Supervisor, template: Template) -> None:
+    """Raise CourseError, naming cell and line, if the notebook would grade wrongly."""
+    files = supervisor.assignment.files
+    where = f"{supervisor.assignment.source / template.name}.ipynb"
+    right = supervisor.grade_notebook(template, solved(template), "release", files, 0)
+    problems = [
+        f"{where}, {kind(supervisor, test.cell)} '{test.name}' fails for the instructor's "
+        f"solution: {test.message}"
+        for test in right.tests
+        if test.status == "failed" and test.cell not in _manual(template)
+    ]
+    empty = supervisor.grade_notebook(template, blank(template), "release", files, 0)
+    problems += [
+        f"{where}, {kind(supervisor, test.cell)} '{test.name}' passes for a blank notebook: it has "
+        "to use what students write."
+        for test in empty.tests
+        if test.status == "passed"
+    ]
+    if problems:
+        raise CourseError("\n".join(problems))
+
+
+def kind(supervisor: Supervisor, cell: str) -> str:
+    return "hidden test" if cell in supervisor.tests else "visible check"
+
+
+def _manual(template: Template) -> set[str]:
+    return {cell.name for cell in template.grade_cells.values() if cell.manual}
+
+
+__all__ = ["blank", "check_template", "solved"]

@@ -1,0 +1,133 @@
+"""Makes what students wrote and printed harmless, in the autograded notebook itself.
+
+Formgrader and feedback pages show student markdown and outputs in the instructor's session, where a
+script could change grades; their own sanitising lets scripts in markdown through. So nothing that a
+browser could run is left in the notebook: HTML passes an allow list (nh3), SVG becomes an image,
+markdown keeps its markup but no HTML, JavaScript and widgets go.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import re
+from typing import Any
+
+import nh3
+
+MAX_TEXT = 200_000  # characters of one output
+
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_SCHEME = re.compile(r"(?:java|vb|live)script:|data:|file:|attachment:")
+_MACRO = re.compile(
+    r"\\(?=(?:href|require|csname|cssId|class|style|unicode|special|html\w*|data)\b)"
+)
+_MERMAID = re.compile(r"(?m)^(\s*(?:>\s*)*(?:`{3,}|~{3,}))(\s*)mermaid", re.IGNORECASE)
+_IGNORED = re.compile(r"[\s\\\x00-\x20\u200b-\u200f]+")
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]"
+)  # but for ESC, which colours a traceback
+
+Output = dict[str, Any]
+
+
+def markdown(text: str) -> str:
+    """Markdown whose rendering holds no HTML of the student's and no address that runs code."""
+    text = _TAG.sub("&lt;", text)
+    text = _MERMAID.sub(r"\1\2text", text)
+    text = _MACRO.sub("", text)
+    plain = _IGNORED.sub("", html.unescape(html.unescape(text))).lower()
+    if _SCHEME.search(plain):  # take the links apart, wherever the scheme may hide
+        text = re.sub(r"\](?=\s*[(\[:])", "]\u200b", text)
+    return text
+
+
+def markup(text: str) -> str:
+    """HTML on nh3's allow list: no script, no handler, no style, no address that runs code."""
+    return nh3.clean(text[:MAX_TEXT], url_schemes={"http", "https", "mailto"})
+
+
+def _picture(mime: str, data: Any) -> str | None:
+    """Base64 of a picture, or None if it is none."""
+    try:
+        text = "".join(data) if isinstance(data, list) else data
+        raw = base64.b64decode(text, validate=False)
+    except (TypeError, ValueError, binascii.Error):
+        return None
+    magic = {"image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff", "image/gif": b"GIF8"}[mime]
+    return base64.b64encode(raw).decode() if raw.startswith(magic) else None
+
+
+def _text(value: Any) -> str:
+    text = (
+        "".join(value)
+        if isinstance(value, list) and all(isinstance(v, str) for v in value)
+        else value
+    )
+    return (
+        _CONTROLS.sub("", text.encode("utf-8", "replace").decode())[:MAX_TEXT]
+        if isinstance(text, str)
+        else ""
+    )
+
+
+def _bundle(data: Any) -> dict[str, str]:
+    """The representations of a result that are safe to show."""
+    kept: dict[str, str] = {}
+    if not isinstance(data, dict):
+        return kept
+    for mime in ("image/png", "image/jpeg", "image/gif"):
+        if mime in data and (picture := _picture(mime, data[mime])):
+            kept[mime] = picture
+    if isinstance(data.get("image/svg+xml"), (str, list)):
+        # an <img> runs no script, whatever the SVG holds
+        encoded = base64.b64encode(_text(data["image/svg+xml"]).encode()).decode()
+        kept["text/html"] = f'<img alt="" src="data:image/svg+xml;base64,{encoded}">'
+    elif data.get("text/html"):
+        kept["text/html"] = markup(_text(data["text/html"]))
+    if data.get("text/markdown") and "text/html" not in kept:
+        kept["text/markdown"] = markdown(_text(data["text/markdown"]))
+    kept["text/plain"] = _text(data.get("text/plain", "")) or " "
+    return kept
+
+
+def outputs(items: Any) -> list[Output]:
+    """The outputs of a student's cell as valid nbformat, with nothing in them that could run."""
+    clean: list[Output] = []
+    for item in items if isinstance(items, list) else []:
+        kind = item.get("output_type") if isinstance(item, dict) else None
+        if kind == "stream":
+            name = "stderr" if item.get("name") == "stderr" else "stdout"
+            clean.append({"output_type": "stream", "name": name, "text": _text(item.get("text"))})
+        elif kind == "error":
+            trace = item.get("traceback")
+            clean.append(
+                {
+                    "output_type": "error",
+                    "ename": _text(item.get("ename"))[:200],
+                    "evalue": _text(item.get("evalue"))[:2000],
+                    "traceback": [_text(line) for line in trace[:100]]
+                    if isinstance(trace, list)
+                    else [],
+                }
+            )
+        elif kind in ("display_data", "execute_result"):
+            shown: Output = {"output_type": kind, "data": _bundle(item.get("data")), "metadata": {}}
+            if kind == "execute_result":
+                count = item.get("execution_count")
+                shown["execution_count"] = count if isinstance(count, int) else None
+            clean.append(shown)
+    return clean
+
+
+def attachments(found: Any) -> dict[str, dict[str, str]]:
+    """The pictures that a student pasted into a markdown cell."""
+    kept: dict[str, dict[str, str]] = {}
+    for name, bundle in found.items() if isinstance(found, dict) else []:
+        if not isinstance(bundle, dict) or not re.fullmatch(r"[\w .()-]{1,100}", str(name)):
+            continue
+        for mime in ("image/png", "image/jpeg", "image/gif"):
+            if mime in bundle and (picture := _picture(mime, bundle[mime])):
+                kept[name] = {mime: picture}
+    return kept

@@ -1,0 +1,396 @@
+"""The supervisor: starts a worker and a tester per notebook, watches the clock, collects what was
+decided.
+
+No verdict from the tester means no points; a worker's exit code means nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import queue
+import socket
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from proctor import codec, ingest, jail
+from proctor.course import Assignment
+from proctor.errors import CourseError, ProctorError
+from proctor.forks import Warm
+from proctor.ingest import GradeCell, Rejected, Submission, Template
+from proctor.verdict import NotebookVerdict, Result, TestResult
+
+MAX_EVENT = 64 << 20
+SLACK = 5.0  # seconds that the tester has, beyond the notebook's own, to tell what it decided
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A submission's result and its graded notebooks, by name."""
+
+    result: Result
+    notebooks: dict[str, tuple[Submission, NotebookVerdict]]
+
+
+class Supervisor:
+    """Grades submissions of one assignment with warm processes: `with Supervisor(assignment) as
+    it:`.
+    """
+
+    def __init__(self, assignment: Assignment, isolation: str = "", explain: bool = False) -> None:
+        self.assignment, self.explain = assignment, explain
+        self.settings = assignment.course.settings
+        self.isolation = _isolation(isolation or self.settings.isolation)
+        self.numbers = itertools.count(1)
+        self.tests: dict[str, list[tuple[str, float]]] = {}  # grade cell: its hidden tests
+
+    def __enter__(self) -> Supervisor:
+        course = self.assignment.course
+        self.worker = Warm(
+            "proctor.worker",
+            {
+                "package": course.package,
+                "modules": self.assignment.prerequisites(),
+                "packages": list(self.settings.packages),
+            },
+        )
+        suite = self.assignment.suite
+        self.tester = Warm(
+            "proctor.tester",
+            {
+                "package": course.package,
+                "course": str(course.root),
+                "suite": str(suite) if suite else None,
+            },
+        )
+        try:
+            inventory = json.loads(self.tester.ready())
+            self.worker.ready()
+            self.tests = claims(self.assignment, inventory)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.worker.close()
+        self.tester.close()
+
+    @property
+    def total(self) -> float:
+        """What the assignment is worth."""
+        return sum(
+            cell.points
+            for template in self.assignment.templates
+            for cell in template.grade_cells.values()
+        )
+
+    def grade_all(self, submissions: Mapping[str, Path], jobs: int) -> Iterator[Graded]:
+        """Grade each student's folder, `jobs` at a time, as they come; Ctrl-C stops what has not
+        begun.
+        """
+        slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(jobs):
+            slots.put(slot)
+
+        def one(student: str, folder: Path) -> Graded:
+            slot = slots.get()
+            try:
+                return self.grade(student, folder, slot)
+            finally:
+                slots.put(slot)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            futures = [pool.submit(one, student, folder) for student, folder in submissions.items()]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def grade(self, student: str, folder: Path, slot: int = 0) -> Graded:
+        """Grade one student's folder. Never raises for what a submission holds."""
+        started = time.monotonic()
+        result = Result(student, "graded", str(self.isolation), total=self.total)
+        notebooks: dict[str, tuple[Submission, NotebookVerdict]] = {}
+        try:
+            files = ingest.supporting_files(folder, self.assignment.files)
+            rejections = []
+            for template in self.assignment.templates:
+                try:
+                    data = ingest.fetch(folder / f"{template.name}.ipynb")
+                    submission = ingest.ingest(data, template)
+                except Rejected as error:
+                    rejections.append(f"{template.name}.ipynb: {error}")
+                    verdict = NotebookVerdict(template.name, self._undecided(template, str(error)))
+                else:
+                    key = hashlib.sha256(data).hexdigest() + self.assignment.fingerprint
+                    verdict = self.grade_notebook(template, submission, key, files, slot)
+                    notebooks[template.name] = submission, verdict
+                    result.notes += submission.notes + verdict.notes
+                result.tests += verdict.tests
+            if not notebooks:
+                result.status, result.error = "rejected", " ".join(rejections)
+            else:
+                result.notes += rejections
+        except (ProctorError, OSError) as error:
+            result.status, result.error = "failed", f"The grading itself failed: {error}"
+        if result.status != "graded":
+            result.tests = []
+        result.seconds = time.monotonic() - started
+        return Graded(result, notebooks)
+
+    def grade_notebook(
+        self,
+        template: Template,
+        submission: Submission,
+        key: str,
+        files: Mapping[str, bytes],
+        slot: int,
+    ) -> NotebookVerdict:
+        """Run one notebook in a worker and decide it in a tester."""
+        events, note = self._run(self._job(template, submission, key), files, slot)
+        verdict = NotebookVerdict(template.name, notes=[note] if note else [])
+        checks: dict[str, str] = {}
+        tests: dict[str, dict[str, Any]] = {}
+        for event in events:
+            if event["event"] == "cell":
+                verdict.outputs[event["cell"]] = event["outputs"]
+            elif event["event"] == "check":
+                checks[event["cell"]] = event["message"]
+            elif event["event"] == "test":
+                tests[event["test"]] = event
+        for cell in template.grade_cells.values():
+            if cell.manual:
+                verdict.tests += [_manual(template, cell, submission)]
+            elif cell.name in self.tests:
+                verdict.tests += [
+                    _hidden(template, cell, name, points, tests.get(name))
+                    for name, points in self.tests[cell.name]
+                ]
+            else:
+                verdict.tests.append(_check(template, cell, checks.get(cell.name)))
+        return verdict
+
+    def _undecided(self, template: Template, why: str) -> list[TestResult]:
+        """The tests of a notebook that could not be read: none passed."""
+        results = []
+        for cell in template.grade_cells.values():
+            for name, points in self.tests.get(cell.name, [(cell.name, cell.points)]):
+                results.append(
+                    TestResult(name, template.name, cell.name, 0.0, points, "failed", why)
+                )
+        return results
+
+    def _job(self, template: Template, submission: Submission, key: str) -> dict[str, Any]:
+        cells = []
+        for cell in submission.notebook["cells"]:
+            grade = template.grade_cells.get(ingest.nbgrader(cell).get("grade_id", ""))
+            if cell["cell_type"] != "code" or (grade and grade.name in self.tests):
+                continue
+            kind = "check" if grade and not grade.manual else "student"
+            cells.append(
+                {
+                    "id": grade.name if kind == "check" and grade else cell["id"],
+                    "kind": kind,
+                    "source": cell["source"],
+                }
+            )
+        return {
+            "cells": cells,
+            "imports": template.imports,
+            "tests": [
+                name for cell in template.grade_cells for name, _ in self.tests.get(cell, [])
+            ],
+            "seed": hashlib.sha256(key.encode()).hexdigest(),
+            "cell_seconds": self.settings.cell_seconds,
+            "call_seconds": self.settings.call_seconds,
+            "explain": self.explain,
+        }
+
+    def _run(
+        self, job: dict[str, Any], files: Mapping[str, bytes], slot: int
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """The events of a job, and a note if it was cut short."""
+        number = next(self.numbers)
+        limits = jail.Limits(
+            memory=self.settings.memory << 20, cpu=int(self.settings.submission_seconds) + 1
+        )
+        mine, testers = socket.socketpair()
+        channel, workers = socket.socketpair()
+        try:
+            self.worker.fork(
+                {
+                    "job": number,
+                    "isolation": self.isolation,
+                    "slot": slot,
+                    "limits": asdict(limits),
+                },
+                [workers.fileno()],
+            )
+            workers.close()
+            with contextlib.suppress(
+                OSError
+            ):  # a worker that cannot start says nothing, and no cell runs
+                channel.settimeout(SLACK)
+                seed = int(job["seed"][:8], 16)
+                codec.send(channel, codec.encode((dict(files), seed), _no_reference))
+            channel.setblocking(True)
+            self.tester.fork({"job": number}, [testers.fileno(), channel.fileno()])
+            testers.close()
+            channel.close()
+            body = json.dumps(job).encode()
+            mine.sendall(struct.pack("<I", len(body)) + body)
+            return self._collect(mine)
+        finally:
+            self.worker.kill(number)
+            self.tester.kill(number)
+            for connection in (mine, testers, channel, workers):
+                connection.close()
+
+    def _collect(self, connection: socket.socket) -> tuple[list[dict[str, Any]], str | None]:
+        deadline = time.monotonic() + self.settings.submission_seconds + SLACK
+        events: list[dict[str, Any]] = []
+        try:
+            while True:
+                events.append(json.loads(codec.receive(connection, deadline)))
+                if events[-1]["event"] == "done":
+                    return events, None
+                if events[-1]["event"] == "no worker":
+                    raise ProctorError(
+                        f"no worker could be started: {events[-1]['why']}. {self.worker.said()}"
+                    )
+        except TimeoutError:
+            return (
+                events,
+                f"took longer than {self.settings.submission_seconds:.0f} s: what was decided by "
+                "then counts",
+            )
+        except EOFError:
+            raise ProctorError(
+                f"the tester ended before it had decided everything. {self.tester.said()}"
+            ) from None
+
+
+def _no_reference(value: Any) -> int:
+    raise TypeError(f"{type(value).__name__} cannot cross")
+
+
+def _isolation(wanted: str) -> jail.Isolation:
+    """The best level there is, or the one that is demanded. Raises CourseError if it cannot be
+    had.
+    """
+    best = jail.probe()
+    if not wanted:
+        return best
+    try:
+        level = jail.Isolation(wanted)
+    except ValueError:
+        raise CourseError(
+            f"There is no isolation '{wanted}': choose {', '.join(jail.Isolation)}."
+        ) from None
+    order = list(jail.Isolation)
+    if order.index(level) < order.index(best):
+        raise CourseError(
+            f"Isolation '{level}' cannot be had on this machine, '{best}' can: run `proctor "
+            "doctor` to see what is missing."
+        )
+    return level
+
+
+def claims(assignment: Assignment, inventory: Iterable[Any]) -> dict[str, list[tuple[str, float]]]:
+    """Which hidden tests decide which grade cell. Raises CourseError where points do not add up."""
+    cells = {
+        cell.name: (template, cell)
+        for template in assignment.templates
+        for cell in template.grade_cells.values()
+        if not cell.manual
+    }
+    found: dict[str, list[tuple[str, float]]] = {}
+    for name, groups, points in inventory:
+        claimed = next((group for group in groups if group in cells), None)
+        if claimed is None:
+            raise CourseError(
+                f"{assignment.name}: hidden test {name} belongs to no grade cell. Name a grade "
+                f"cell '{groups[1]}' in {assignment.source}, or move the test."
+            )
+        found.setdefault(claimed, []).append((name, points))
+    for cell_name, tests in found.items():
+        template, cell = cells[cell_name]
+        total = sum(points for _, points in tests)
+        if abs(total - cell.points) > 1e-6:
+            raise CourseError(
+                f"{assignment.name}: grade cell '{cell_name}' is worth {cell.points:g} points, its "
+                f"suite adds up to {total:g}. Make them agree: "
+                f"{assignment.source / template.name}.ipynb or {assignment.suite}."
+            )
+    return found
+
+
+def _manual(template: Template, cell: GradeCell, submission: Submission) -> TestResult:
+    source = next(
+        (
+            c["source"]
+            for c in submission.notebook["cells"]
+            if ingest.nbgrader(c).get("grade_id") == cell.name
+        ),
+        "",
+    )
+    if source.strip() == template.stubs.get(cell.name, "").strip():
+        return TestResult(
+            cell.name, template.name, cell.name, 0.0, cell.points, "failed", "No answer."
+        )
+    return TestResult(
+        cell.name,
+        template.name,
+        cell.name,
+        0.0,
+        cell.points,
+        "manual",
+        "Waits to be graded by hand.",
+    )
+
+
+def _check(template: Template, cell: GradeCell, message: str | None) -> TestResult:
+    if message is None:
+        message = "Not reached."
+    points = cell.points if message == "" else 0.0
+    status = "failed" if message else "passed"
+    return TestResult(cell.name, template.name, cell.name, points, cell.points, status, message)
+
+
+def _hidden(
+    template: Template, cell: GradeCell, name: str, points: float, event: dict[str, Any] | None
+) -> TestResult:
+    if event is None:
+        return TestResult(name, template.name, cell.name, 0.0, points, "failed", "Not reached.")
+    earned = points if event["passed"] else 0.0
+    status = "passed" if event["passed"] else "failed"
+    return TestResult(
+        name,
+        template.name,
+        cell.name,
+        earned,
+        points,
+        status,
+        event["message"],
+        event["misconception"],
+        detail=event.get("detail", ""),
+    )

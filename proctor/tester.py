@@ -1,0 +1,377 @@
+"""The tester: decides. It runs visible checks between the student's cells, then the hidden suite.
+
+It is a fork of a warm process that has collected the suite once, inside pytest's own run loop. No
+line of the student's code runs here: the student's names are proxies (see `proctor.proxy`).
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import importlib.util
+import json
+import linecache
+import os
+import socket
+import struct
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from proctor import codec, forks, testing
+from proctor.proxy import Channel, RemoteError, Student, WorkerGone
+
+MAX_MESSAGE = 600  # characters of a message to a student
+START_SECONDS = 20.0  # that a worker may take to enter its jail
+
+
+@dataclass(frozen=True)
+class HiddenTest:
+    """A test of the suite: the names by which a grade cell may claim it, and what it is worth."""
+
+    name: str
+    groups: tuple[str, ...]
+    points: float
+
+    @classmethod
+    def of(cls, item: pytest.Item, cases: int) -> HiddenTest:
+        marker = item.get_closest_marker("points")
+        points = float(marker.args[0]) if marker and marker.args else 0.0
+        names = [item.parent.name] if isinstance(item.parent, pytest.Class) else []
+        names.append(item.path.stem)
+        groups = [
+            alias
+            for name in names
+            for alias in (name, name.removeprefix("Test").removeprefix("test_"))
+        ]
+        return cls(item.nodeid.partition("::")[2], tuple(groups), points / cases)
+
+
+def _stem(item: pytest.Item) -> tuple[str, str]:
+    return str(item.parent.nodeid if item.parent else ""), getattr(item, "originalname", item.name)
+
+
+def docstring(item: pytest.Item) -> str:
+    """The property that a test states: the first paragraph of its docstring, on one line."""
+    text = getattr(getattr(item, "function", None), "__doc__", None) or item.name.replace("_", " ")
+    return " ".join(text.strip().split("\n\n")[0].split())
+
+
+class Events:
+    """What was decided, told to the supervisor as it happens, so that nothing decided is lost."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+
+    def __call__(self, **event: Any) -> None:
+        body = json.dumps(event).encode()
+        self.connection.sendall(struct.pack("<I", len(body)) + body)
+
+
+class Names(dict[str, Any]):
+    """The namespace of visible checks: their own names and imports, else the student's by proxy."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__(__name__="__main__", __builtins__=builtins)
+        self.student = student
+
+    def __missing__(self, name: str) -> Any:
+        if hasattr(builtins, name):  # a student's `all` must not decide
+            raise KeyError(name)
+        try:
+            return getattr(self.student, name)
+        except RemoteError as error:
+            if error.builtin_name == "AttributeError":
+                raise KeyError(name) from None
+            raise
+
+
+def explain_check(error: BaseException, cell: str) -> str:
+    """A visible check's failure: its line, since students can read it, and what went wrong."""
+    lines = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == f"<{cell}>"
+    ]
+    where = f"line {lines[-1].lineno}: {lines[-1].line}\n" if lines else ""
+    name = error.remote_name if isinstance(error, RemoteError) else type(error).__name__
+    said = str(error).strip()
+    return (where + (f"{name}: {said}" if said else name))[:MAX_MESSAGE]
+
+
+def explain_test(item: pytest.Item, error: BaseException) -> tuple[str, str | None]:
+    """What a student is told of a hidden test's failure, and the misconception's name.
+
+    Never the test's source, its values or the message of an exception: a student could raise the
+    inputs as an exception's message and read them here.
+    """
+    kind = testing.take_kind()
+    told = docstring(item) + (f" Tried on {kind}." if kind else "")
+    if isinstance(error, testing.Recognised):
+        return f"{told} {error.misconception.advice}"[:MAX_MESSAGE], error.misconception.name
+    if isinstance(error, RemoteError):
+        told += f" Your code raised {error.builtin_name}."
+    elif isinstance(error, WorkerGone):
+        told += f" It could not be tested: {error}."
+    return told[:MAX_MESSAGE], None
+
+
+class Grading:
+    """One job: a notebook's cells, its checks and its hidden tests."""
+
+    def __init__(
+        self, job: dict[str, Any], student: Student, events: Events, suite: Suite | None
+    ) -> None:
+        self.job, self.student, self.events, self.suite = job, student, events, suite
+        self.channel = student._channel
+        self.names = Names(student)
+
+    def run(self) -> None:
+        for source in self.job["imports"]:
+            try:
+                exec(source, self.names)
+            except ImportError:
+                continue  # a module that only the worker has; a check that needs it says so
+        for cell in self.job["cells"]:
+            (self.check if cell["kind"] == "check" else self.execute)(cell["id"], cell["source"])
+        if self.suite is not None:
+            wanted = set(self.job["tests"])
+            self.suite.run(
+                [item for item in self.suite.items if self.suite.tests[item].name in wanted], self
+            )
+        self.events(event="done", calls=self.channel.calls, seconds=self.channel.seconds)
+
+    def execute(self, cell: str, source: str) -> None:
+        """Run a cell of the student's in the worker."""
+        try:
+            answer = self.channel.request("cell", source, seconds=self.job["cell_seconds"])
+            outputs = answer[1] if type(answer) is tuple and len(answer) == 2 else []
+            self.events(event="cell", cell=cell, outputs=jsonable(outputs))
+        except (WorkerGone, RemoteError) as error:
+            name = "TimeoutError" if "in time" in str(error) else "WorkerGone"
+            outputs = [
+                {
+                    "output_type": "error",
+                    "ename": name,
+                    "evalue": str(error),
+                    "traceback": [str(error)],
+                }
+            ]
+            self.events(event="cell", cell=cell, outputs=outputs)
+
+    def check(self, cell: str, source: str) -> None:
+        """Run a visible check here, with the student's names as proxies."""
+        filename = f"<{cell}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        message = ""
+        try:
+            exec(compile(source, filename, "exec"), self.names)
+        except BaseException as error:
+            message = explain_check(error, cell) or type(error).__name__
+        self.events(event="check", cell=cell, message=message)
+
+
+def jsonable(value: Any) -> Any:
+    """What the worker says its outputs are, as JSON; anything odd becomes its type's name."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) in (list, tuple):
+        return [jsonable(item) for item in value]
+    if type(value) is dict:
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if type(value) is bytes:
+        import base64
+
+        return base64.b64encode(value).decode()
+    return f"<{type(value).__name__}>"
+
+
+class Suite:
+    """A pytest plugin: collects once, then forks a tester per job inside the run loop."""
+
+    def __init__(self, control: socket.socket, reference: Any) -> None:
+        self.control, self.reference_module = control, reference
+        self.items: list[pytest.Item] = []
+        self.tests: dict[pytest.Item, HiddenTest] = {}
+        self.errors: list[str] = []
+        self.grading: Grading | None = None
+        self.failure: BaseException | None = None
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.addinivalue_line("markers", "points(n): what a hidden test is worth")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.errors.append(str(report.longrepr))
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        cases: dict[tuple[str, str], int] = {}
+        for item in session.items:
+            cases[_stem(item)] = cases.get(_stem(item), 0) + 1
+        self.items = session.items
+        self.tests = {item: HiddenTest.of(item, cases[_stem(item)]) for item in session.items}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if self.errors:
+            raise SystemExit("\n".join(self.errors))
+        inventory = [[test.name, test.groups, test.points] for test in self.tests.values()]
+        forks.serve(
+            self.control, lambda job, descriptors: start(descriptors, self), json.dumps(inventory)
+        )
+        return True
+
+    @pytest.fixture
+    def student(self) -> Student:
+        assert self.grading is not None
+        return self.grading.student
+
+    @pytest.fixture
+    def reference(self) -> Any:
+        return self.reference_module
+
+    @pytest.fixture
+    def rng(self, request: pytest.FixtureRequest) -> np.random.Generator:
+        assert self.grading is not None
+        return np.random.default_rng(seed(self.grading.job["seed"], request.node.nodeid))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        # also a skip, an xfail or an exit: what is not passed is failed
+        if call.excinfo is not None and self.failure is None:
+            self.failure = call.excinfo.value
+
+    def run(self, items: list[pytest.Item], grading: Grading) -> None:
+        """Run these tests for one submission and tell how each ended."""
+        import hypothesis.core
+
+        self.grading = grading
+        vars(hypothesis.core)["global_force_seed"] = seed(grading.job["seed"], "hypothesis")
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            self.failure = None
+            testing.take_kind()
+            test = self.tests[item]
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            event: dict[str, Any] = {
+                "event": "test",
+                "test": test.name,
+                "message": "",
+                "misconception": None,
+            }
+            if self.failure is not None:
+                event["message"], event["misconception"] = explain_test(item, self.failure)
+                if grading.job.get("explain"):
+                    event["detail"] = _trace(self.failure)
+                    if isinstance(self.failure, RemoteError):
+                        event["detail"] += self.failure.remote_traceback
+            grading.events(passed=self.failure is None, **event)
+
+
+def _trace(error: BaseException) -> str:
+    """A failure's traceback, from the suite on: what its author wants to see."""
+    kept = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if "_pytest" not in f.filename and "pluggy" not in f.filename
+    ]
+    return "".join(traceback.format_list(kept) + traceback.format_exception_only(error))
+
+
+def seed(key: str, name: str) -> int:
+    """Random inputs are drawn afresh per submission, suite and test, and are the same next time."""
+    return int.from_bytes(hashlib.sha256(f"{key}/{name}".encode()).digest()[:8], "little")
+
+
+def start(descriptors: list[int], suite: Suite | None) -> None:
+    """In the fork: grade one notebook. Descriptors: the supervisor's socket, the worker's
+    channel.
+    """
+    supervisor, worker = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+    size = struct.unpack("<I", _exactly(supervisor, 4))[0]
+    job = json.loads(_exactly(supervisor, size))
+    events = Events(supervisor)
+    try:
+        word = codec.receive(worker, time.monotonic() + START_SECONDS)
+    except (EOFError, OSError):
+        word = b"it said nothing"
+    if word != b"ready":  # it is not in its jail
+        events(event="no worker", why=word.decode(errors="replace"))
+        return
+    channel = Channel(worker, job["call_seconds"])
+    Grading(job, Student(channel), events, suite).run()
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    buffer = b""
+    while len(buffer) < count:
+        chunk = connection.recv(count - len(buffer))
+        if not chunk:
+            raise EOFError
+        buffer += chunk
+    return buffer
+
+
+def load_package(name: str, directory: Path) -> Any:
+    """Import a package from where it stands, without touching `sys.path`."""
+    spec = importlib.util.spec_from_file_location(
+        name, directory / "__init__.py", submodule_search_locations=[str(directory)]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def main() -> None:
+    """The warm tester: import everything, collect the suite, then serve."""
+    sys.dont_write_bytecode = True
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    configuration, control = forks.configuration(), forks.control()
+    package = configuration["package"]
+    reference = None
+    if package and (Path(configuration["course"]) / package / "__init__.py").exists():
+        reference = load_package(package, Path(configuration["course"]) / package)
+    if configuration["suite"] is None:
+        forks.serve(control, lambda job, descriptors: start(descriptors, None), "[]")
+        return
+    from hypothesis import HealthCheck, Phase, settings
+
+    settings.register_profile(
+        "proctor",
+        deadline=None,
+        database=None,
+        max_examples=20,
+        phases=(Phase.explicit, Phase.generate),
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    settings.load_profile("proctor")
+    suite = Suite(control, reference)
+    root = str(Path(configuration["suite"]).parent)
+    plugins = [
+        "cacheprovider",
+        "terminal",
+        "faulthandler",
+        "doctest",
+        "junitxml",
+        "logging",
+        "unraisableexception",
+    ]
+    options = [word for name in plugins for word in ("-p", f"no:{name}")]
+    code = pytest.main(
+        [*options, "-s", "-c", os.devnull, "--rootdir", root, configuration["suite"]],
+        plugins=[suite],
+    )
+    if suite.errors or code not in (0, 5):
+        raise SystemExit("\n".join(suite.errors) or f"pytest ended with {code}")
+
+
+if __name__ == "__main__":
+    main()

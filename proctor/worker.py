@@ -1,0 +1,368 @@
+"""The worker: runs the student's cells and answers the tester's requests.
+
+It is a fork of a warm process that holds no test, no answer, no path and no secret. Nothing here is
+trusted: student code may take over everything in this file, and the tester believes none of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import contextlib
+import importlib
+import marshal
+import operator
+import os
+import random
+import signal
+import socket
+import sys
+import sysconfig
+import traceback
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from proctor import codec, forks, jail
+
+READY = b"ready"  # the worker's first word, before any of the student's code
+MAX_OUTPUT = 1 << 20  # characters that a cell may print; what comes after is dropped
+
+Output = dict[str, Any]
+
+
+class Outputs:
+    """What a cell puts out, in nbformat's words, in order and bounded."""
+
+    def __init__(self) -> None:
+        self.items: list[Output] = []
+        self.room = MAX_OUTPUT
+
+    def stream(self, name: str, text: str) -> None:
+        if not self._fits(len(text)):
+            return
+        last = self.items[-1] if self.items else {}
+        if last.get("output_type") == "stream" and last["name"] == name:
+            last["text"].append(text)
+        else:
+            self.items.append({"output_type": "stream", "name": name, "text": [text]})
+
+    def data(self, kind: str, data: Mapping[str, Any], count: int | None = None) -> None:
+        texts = {
+            mime: text for mime, text in data.items() if isinstance(text, (str, bytes, dict, list))
+        }
+        if self._fits(sum(len(str(text)) for text in texts.values())):
+            self.items.append({"output_type": kind, "data": texts, "execution_count": count})
+
+    def error(self, name: str, value: str, lines: list[str]) -> None:
+        self.items.append(
+            {
+                "output_type": "error",
+                "ename": name,
+                "evalue": value[:2000],
+                "traceback": lines[-60:],
+            }
+        )
+
+    def take(self) -> list[Output]:
+        items, self.items, self.room = self.items, [], MAX_OUTPUT
+        for item in items:
+            if item["output_type"] == "stream":
+                item["text"] = "".join(item["text"])
+        return items
+
+    def _fits(self, size: int) -> bool:
+        if self.room <= 0:
+            return False
+        self.room -= size
+        if self.room <= 0:
+            self.items.append(
+                {"output_type": "stream", "name": "stderr", "text": ["[output cut here]\n"]}
+            )
+        return self.room > 0
+
+
+class Stream:
+    """A `sys.stdout` that writes into the cell's outputs."""
+
+    encoding = "utf-8"
+
+    def __init__(self, name: str, outputs: Outputs) -> None:
+        self.name, self.outputs = name, outputs
+
+    def write(self, text: str) -> int:
+        self.outputs.stream(self.name, text)
+        return len(text)
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool:
+        return False
+
+
+class _Publisher(DisplayPublisher):
+    outputs: Outputs
+
+    def publish(self, data: Any, *_: Any, **__: Any) -> None:
+        self.outputs.data("display_data", data)
+
+    def clear_output(self, wait: bool = False) -> None:
+        self.outputs.take()
+
+
+class _Hook(DisplayHook):
+    outputs: Outputs
+
+    def start_displayhook(self) -> None: ...
+    def write_output_prompt(self) -> None: ...
+    def finish_displayhook(self) -> None: ...
+
+    def write_format_data(self, format_dict: Any, md_dict: Any = None) -> None:
+        self.outputs.data("execute_result", format_dict, self.prompt_count)
+
+
+class Shell(InteractiveShell):
+    """IPython's shell without a terminal, a history file or a kernel: magics and display work."""
+
+    outputs: Outputs
+
+    @classmethod
+    def warm(cls) -> Shell:
+        """The shell of the warm process; every fork goes on with it."""
+        config = Config()
+        config.HistoryManager.enabled = False
+        config.InteractiveShell.colors = "nocolor"
+        config.InteractiveShell.xmode = "Context"
+        config.InteractiveShell.cache_size = 0
+        shell: Shell = cls.instance(
+            config=config, display_pub_class=_Publisher, displayhook_class=_Hook
+        )
+        shell.outputs = Outputs()
+        for shows in (shell.display_pub, shell.displayhook):
+            vars(shows)["outputs"] = shell.outputs
+        return shell
+
+    def _showtraceback(self, etype: type, evalue: BaseException, stb: list[str]) -> None:
+        self.outputs.error(
+            str(getattr(etype, "__name__", etype)), str(evalue), [str(line) for line in stb]
+        )
+
+    def enable_gui(self, gui: Any = None) -> None:
+        """There is none."""
+
+    def ask_exit(self) -> None:
+        """`exit` in a cell ends the cell, not the notebook."""
+
+    def run(self, source: str) -> tuple[bool, list[Output]]:
+        """Run a cell; whether it went through, and its outputs."""
+        ours = Stream("stdout", self.outputs), Stream("stderr", self.outputs)
+        with contextlib.redirect_stdout(ours[0]), contextlib.redirect_stderr(ours[1]):
+            result = self.run_cell(source, store_history=True)  # type: ignore[no-untyped-call]
+        return bool(result.success), self.outputs.take()
+
+
+class Alarm:
+    """Interrupts what runs too long, again and again until it gives up."""
+
+    def __init__(self) -> None:
+        self.armed = False
+        signal.signal(signal.SIGALRM, self._ring)
+
+    def _ring(self, *_: object) -> None:
+        if self.armed:
+            raise TimeoutError("this ran longer than it may")
+
+    @contextlib.contextmanager
+    def __call__(self, seconds: float) -> Iterator[None]:
+        self.armed = True
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.25)
+        try:
+            yield
+        finally:
+            self.armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+_OPERATORS = (
+    "add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift neg pos abs invert "
+    "getitem setitem delitem contains iadd isub imul itruediv imatmul eq ne lt le gt ge"
+)
+_BUILTINS = (
+    "len iter next repr str isinstance type dir callable float int divmod round list setattr"
+)
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(operator, name) for name in _OPERATORS.split()},
+    **{name: getattr(builtins, name) for name in _BUILTINS.split()},
+}
+
+
+class Server:
+    """Answers requests about the objects of one shell."""
+
+    def __init__(
+        self, channel: socket.socket, shell: Shell, alarm: Alarm, package: str | None
+    ) -> None:
+        self.channel, self.shell, self.alarm, self.package = channel, shell, alarm, package
+        self.objects: dict[int, Any] = {}
+        self.numbers: dict[int, int] = {}
+        self.count = 0
+
+    def reference(self, value: Any) -> int:
+        """The number of an object: one object, one number, for as long as the tester holds it."""
+        number = self.numbers.get(id(value))
+        if number is None:
+            self.count += 1
+            number = self.numbers[id(value)] = self.count
+            self.objects[number] = value
+        return number
+
+    def forget(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self.numbers.pop(id(self.objects.pop(number, None)), None)
+
+    def serve(self) -> None:
+        """Answer until the tester hangs up."""
+        while True:
+            try:
+                request = codec.receive(self.channel)
+            except EOFError:
+                return
+            codec.send(self.channel, self.answer(request))
+
+    def answer(self, request: bytes) -> bytes:
+        try:
+            name, arguments, options, seconds, forgotten = codec.decode(
+                request, self.objects.__getitem__
+            )
+            with self.alarm(seconds):
+                try:
+                    result = self.perform(name, arguments, options)
+                finally:
+                    self.forget(forgotten)
+            return codec.encode((True, result), self.reference)
+        except BaseException as error:
+            names = [str(kind.__name__) for kind in type(error).__mro__][:16]
+            try:
+                message = str(error)[:2000]
+            except BaseException:
+                message = ""
+            where = "".join(traceback.format_exception(error)[-6:])[-4000:]
+            return codec.encode((False, [names, message, where]), self.reference)
+
+    def perform(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if name == "call":
+            return arguments[0](*arguments[1:], **options)
+        if name == "get":
+            return getattr(*arguments)
+        if name == "global":
+            return self.lookup(arguments[0])
+        if name == "cell":
+            return self.shell.run(arguments[0])
+        if name == "lift":
+            function, source, data = arguments
+            exec(compile(source, f"<{function}>", "exec"), self.shell.user_ns)
+            return self.shell.user_ns.pop(function)(*data, **options)
+        return _OPERATIONS[name](*arguments, **options)
+
+    def lookup(self, name: str) -> Any:
+        """A name of the notebook, else of the course's package."""
+        if name in self.shell.user_ns:
+            return self.shell.user_ns[name]
+        package = sys.modules.get(self.package or "")
+        if package is not None and hasattr(package, name):
+            return getattr(package, name)
+        raise AttributeError(f"the notebook defines no name '{name}'")
+
+
+def build_package(name: str, modules: list[tuple[str, types.CodeType]]) -> None:
+    """Make the package `name` of compiled modules, in order; its names are their `__all__`.
+
+    There is no file behind it: imports resolve, `inspect.getsource` fails.
+    """
+    package = types.ModuleType(name)
+    package.__path__ = []
+    sys.modules[name] = package
+    for stem, code in modules:
+        module = types.ModuleType(f"{name}.{stem}")
+        sys.modules[module.__name__] = module
+        exec(code, module.__dict__)
+        setattr(package, stem, module)
+        public = getattr(
+            module, "__all__", [key for key in vars(module) if not key.startswith("_")]
+        )
+        for key in public:
+            setattr(package, key, getattr(module, key))
+
+
+def start(job: dict[str, Any], descriptor: int, readable: list[str], package: str | None) -> None:
+    """In the fork: go to jail, then serve one notebook."""
+    channel = socket.socket(fileno=descriptor)
+    files, seed = codec.decode(codec.receive(channel), int)
+    try:
+        jail.enter(
+            jail.Isolation(job["isolation"]),
+            readable,
+            jail.Limits(**job["limits"]),
+            keep=[descriptor],
+            slot=job["slot"],
+            files=files,
+        )
+    except Exception as error:
+        codec.send(channel, f"{type(error).__name__}: {error}".encode())
+        raise
+    codec.send(channel, READY)
+    random.seed(seed)
+    np.random.seed(seed)
+    with contextlib.suppress(BrokenPipeError):
+        Server(channel, Shell.instance(), Alarm(), package).serve()
+
+
+def readable_paths() -> list[str]:
+    """What a worker may read: the standard library, shared libraries, packages imported so far."""
+    paths = {sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"]}
+    paths |= {path for path in ("/lib", "/usr/lib", "/lib64", "/usr/lib64") if os.path.isdir(path)}
+    paths.add(os.path.join(sys.base_prefix, "lib"))
+    site = sysconfig.get_paths()["purelib"]
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and "." not in name and file.startswith(site):
+            place = os.path.dirname(file)
+            paths.add(file if place == site else place)
+            if os.path.isdir(f"{site}/{name}.libs"):
+                paths.add(f"{site}/{name}.libs")
+    return sorted(os.path.realpath(path) for path in paths)
+
+
+def main() -> None:
+    """The warm worker: import what a notebook may need, then serve."""
+    configuration, control = forks.configuration(), forks.control()
+    shell = Shell.warm()
+    modules = [
+        (stem, marshal.loads(base64.b64decode(code))) for stem, code in configuration["modules"]
+    ]
+    package = configuration["package"]
+    if package:
+        build_package(package, modules)
+    for name in configuration["packages"]:
+        importlib.import_module(name)
+    shell.run("1/0")  # imports what a traceback needs
+    shell.reset()  # type: ignore[no-untyped-call]
+    shell.execution_count = 1
+    readable = readable_paths()
+    jail.prepare(readable)
+    del modules, configuration
+    forks.serve(
+        control,
+        lambda job, descriptors: start(job, descriptors[0], readable, package),
+        reaped=jail.discard,
+    )
+
+
+if __name__ == "__main__":
+    main()
