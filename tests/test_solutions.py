@@ -1,0 +1,124 @@
+"""The kept solutions: the reference and right ones earn all, a blank nothing, wrong ones less."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from proctor.verdict import Result
+from tests import classroom, mutants
+
+
+@dataclass(frozen=True)
+class Graded:
+    made: dict[str, classroom.Solution]
+    results: dict[str, Result]
+
+
+@pytest.fixture(scope="module", params=classroom.ASSIGNMENTS)
+def graded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Graded:
+    name: str = request.param
+    course = classroom.scratch_course(tmp_path_factory.mktemp("course"))
+    made = {solution.name: solution for solution in classroom.solutions(name)}
+    for student, solution in made.items():
+        classroom.submit(course, student, name, classroom.solved(name, solution))
+    classroom.submit(course, "the reference", name, classroom.solved(name))
+    classroom.submit(course, "a blank", name, classroom.blank(name))
+    students = [*made, "the reference", "a blank"]
+    return Graded(made, classroom.grade(course.assignment(name), students))
+
+
+def test_reference_earns_everything(graded: Graded) -> None:
+    result = graded.results["the reference"]
+    assert [test.name for test in result.tests if test.status == "failed"] == []
+    manual = [test for test in result.tests if test.status == "manual"]
+    assert len(manual) == 1
+    assert result.max_score == 100
+    assert result.score == pytest.approx(100 - manual[0].max_points)
+
+
+def test_blank_earns_nothing(graded: Graded) -> None:
+    result = graded.results["a blank"]
+    assert result.status == "graded"
+    assert [test.name for test in result.tests if test.points > 0] == []
+    assert not result.needs_manual, "an unanswered question waits for nobody"
+
+
+def test_right_solutions_earn_everything(graded: Graded) -> None:
+    right = [solution for solution in graded.made.values() if solution.right]
+    assert len(right) >= 3
+    wrongly = {s.name: classroom.surprises(s, graded.results[s.name]) for s in right}
+    assert {name: found for name, found in wrongly.items() if found} == {}
+
+
+def test_wrong_solutions_lose_what_their_file_says(graded: Graded) -> None:
+    wrong = [solution for solution in graded.made.values() if not solution.right]
+    assert len(wrong) >= 10
+    assert len({solution.misconception for solution in wrong} - {None}) >= 5
+    wrongly = {s.name: classroom.surprises(s, graded.results[s.name]) for s in wrong}
+    assert {name: found for name, found in wrongly.items() if found} == {}
+
+
+def test_scores_do_not_change_from_run_to_run(tmp_path: Path) -> None:
+    course = classroom.scratch_course(tmp_path)
+    kept = [s for s in classroom.solutions("02_activations") if not s.right][:3]
+    for solution in kept:
+        made = classroom.solved("02_activations", solution)
+        classroom.submit(course, solution.name, "02_activations", made)
+    assignment = course.assignment("02_activations")
+    runs = [classroom.grade(assignment, [s.name for s in kept]) for _ in range(2)]
+    for solution in kept:
+        first, second = (
+            [(t.name, t.points, t.message) for t in run[solution.name].tests] for run in runs
+        )
+        assert first == second
+
+
+def test_a_solution_that_fits_no_cell_is_an_error() -> None:
+    nowhere = classroom.Solution("nowhere", "", False, cells={"no_such_cell": ""})
+    with pytest.raises(ValueError, match="no_such_cell"):
+        classroom.solved("02_activations", nowhere)
+    elsewhere = classroom.Solution(
+        "elsewhere", "", False, edits=[{"cell": "relu", "old": "not there", "new": ""}]
+    )
+    with pytest.raises(ValueError, match="not there"):
+        classroom.solved("02_activations", elsewhere)
+
+
+SOURCE = '''def f(x, y):
+    """Not a statement."""
+    ### BEGIN SOLUTION
+    if x > 1:
+        return x - y
+    ### END SOLUTION
+    return given(0)
+'''
+
+
+def test_mutants_change_solutions_and_nothing_else() -> None:
+    found = {(mutant.line, mutant.change) for mutant in mutants.mutants("cell", SOURCE)}
+    assert ("if x > 1:", "if x >= 1:") in found
+    assert ("if x > 1:", "if x > 2:") in found
+    assert ("if x > 1:", "if True:") in found
+    assert ("return x - y", "return x + y") in found
+    assert ("return x - y", "return y - x") in found
+    assert ("return x - y", "return") in found
+    assert not any("given" in line for line, _ in found)
+
+
+@pytest.mark.parametrize("name", classroom.ASSIGNMENTS)
+def test_a_sample_of_mutants_is_killed(name: str) -> None:
+    """`make mutants` runs them all."""
+    import random
+
+    from rich.console import Console
+
+    everything = mutants.of(name)
+    assert len(everything) >= 30
+    explained = mutants.explained(name)
+    chosen = [m for m in everything if m.label not in explained]
+    sample = random.Random(7).sample(chosen, 12)
+    alive = mutants.survivors(name, sample, Console(quiet=True))
+    assert [mutant.label for mutant in alive] == []
