@@ -182,9 +182,10 @@ def fetch(path: Path) -> bytes:
         raise Rejected("The notebook is missing.") from None
     except OSError as error:
         raise Rejected(f"The file cannot be read: {error.strerror}.") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Rejected("The file is no regular file.")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Rejected("The file is no regular file.")
         return file.read(MAX_BYTES + 1)
 
 

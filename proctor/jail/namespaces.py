@@ -13,7 +13,7 @@ NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x02000000, 0x04000000, 0x08000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 ALL_BUT_USER = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | NEWNET
 
-WORK = "/scratch"  # not /work: a course may live there, and its environment be visible
+WORK = "/submission"  # not /work or /scratch: an environment that is visible may live there
 INNER_USER = 1000  # what a worker in a user namespace takes itself for
 
 _NOSUID, _NODEV, _NOEXEC, _REC, _PRIVATE = 2, 4, 8, 16384, 1 << 18

@@ -1,0 +1,52 @@
+# Every target sets itself up: it needs Python 3.11 or newer, pip, make and git, nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# nbgrader calls the program `alembic`: the environment's own must be the one that is found.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint mutants clean
+
+help:
+	@echo 'make demo     grade a made class in a scratch course and print the table'
+	@echo 'make test     all checks: lint, types, the package in step with source/, the tests'
+	@echo 'make lint     the checks of the first kinds only'
+	@echo 'make mutants  the share of broken reference solutions that the hidden suites catch'
+	@echo 'make clean    remove what was generated: environment, releases, grades, caches'
+	@echo 'PYTHON=python3.12 make ... chooses the Python that $(VENV) is made with.'
+
+demo: $(READY)
+	$(BIN)/python -m tests.demo
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/proctor export --check
+
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants
+
+# Installed anew when a version or the project's own description changes; otherwise at once.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'This needs Python 3.11 or newer; $(PYTHON) is' "$$($(PYTHON) --version 2>&1)." \
+	         'Name another one: PYTHON=python3.12 make $(MAKECMDGOALS)' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
+	  { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) release/*/ autograded/*/ feedback gradebook.db .nbgrader.log
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
