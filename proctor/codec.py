@@ -20,6 +20,7 @@ import numpy as np
 
 MAX_FRAME = 64 << 20
 MAX_DEPTH = 32
+MAX_VALUES = 1 << 20  # in one frame: what is 5 bytes in a frame may take 200 in memory
 MAX_INT = 4096  # bytes
 MAX_NDIM = 32
 
@@ -53,11 +54,13 @@ def encode(value: Any, reference: Reference) -> bytes:
     TypeError).
     """
     parts: list[bytes] = []
-    _encode(value, parts.append, reference, 0)
+    _encode(value, parts.append, reference, 0, [MAX_VALUES])
     return b"".join(parts)
 
 
-def _encode(value: Any, emit: Callable[[bytes], None], reference: Reference, depth: int) -> None:
+def _encode(
+    value: Any, emit: Callable[[bytes], None], reference: Reference, depth: int, room: list[int]
+) -> None:
     if depth > MAX_DEPTH:
         raise ProtocolError(f"a value is nested more than {MAX_DEPTH} deep")
     kind = type(value)
@@ -85,20 +88,22 @@ def _encode(value: Any, emit: Callable[[bytes], None], reference: Reference, dep
         emit(np.ascontiguousarray(value).tobytes())
     elif kind in _NUMPY_SCALARS:
         emit(b"G")
-        _encode(np.asarray(value), emit, reference, depth + 1)
+        _encode(np.asarray(value), emit, reference, depth + 1, room)
     elif kind in _CONTAINERS and (kind is not set or _crosses(value)):
+        _take(room, len(value))
         emit(_CONTAINERS[kind] + _U32.pack(len(value)))
         for item in value:
-            _encode(item, emit, reference, depth + 1)
+            _encode(item, emit, reference, depth + 1, room)
     elif kind is dict and _crosses(value):
+        _take(room, 2 * len(value))
         emit(b"M" + _U32.pack(len(value)))
         for key, item in value.items():
-            _encode(key, emit, reference, depth + 1)
-            _encode(item, emit, reference, depth + 1)
+            _encode(key, emit, reference, depth + 1, room)
+            _encode(item, emit, reference, depth + 1, room)
     elif kind is slice:
         emit(b"Z")
         for item in (value.start, value.stop, value.step):
-            _encode(item, emit, reference, depth + 1)
+            _encode(item, emit, reference, depth + 1, room)
     elif value is Ellipsis:
         emit(b".")
     elif isinstance(value, np.dtype) and (code := _native(value)):
@@ -124,7 +129,7 @@ def decode(body: bytes, resolve: Resolve) -> Any:
     Arrays are read-only. Raises ProtocolError for anything that `encode` cannot have made.
     """
     try:
-        value, end = _decode(body, 0, resolve, 0)
+        value, end = _decode(body, 0, resolve, 0, [MAX_VALUES])
     except ProtocolError:
         raise
     except Exception as error:
@@ -134,7 +139,9 @@ def decode(body: bytes, resolve: Resolve) -> Any:
     return value
 
 
-def _decode(body: bytes, at: int, resolve: Resolve, depth: int) -> tuple[Any, int]:
+def _decode(
+    body: bytes, at: int, resolve: Resolve, depth: int, room: list[int]
+) -> tuple[Any, int]:
     if depth > MAX_DEPTH + 2:
         raise ProtocolError(f"a value is nested more than {MAX_DEPTH} deep")
     tag = body[at : at + 1]
@@ -150,7 +157,7 @@ def _decode(body: bytes, at: int, resolve: Resolve, depth: int) -> tuple[Any, in
     if tag == b"A":
         return _decode_array(body, at)
     if tag == b"G":
-        array, at = _decode(body, at, resolve, depth + 1)
+        array, at = _decode(body, at, resolve, depth + 1, room)
         if type(array) is not np.ndarray or array.ndim:
             raise ProtocolError("malformed scalar")
         return array[()], at
@@ -160,7 +167,7 @@ def _decode(body: bytes, at: int, resolve: Resolve, depth: int) -> tuple[Any, in
     if tag == b"Z":
         items = []
         for _ in range(3):
-            item, at = _decode(body, at, resolve, depth + 1)
+            item, at = _decode(body, at, resolve, depth + 1, room)
             items.append(item)
         return slice(*items), at
     count = _U32.unpack_from(body, at)[0]
@@ -177,18 +184,27 @@ def _decode(body: bytes, at: int, resolve: Resolve, depth: int) -> tuple[Any, in
     if tag == b"B":
         return body[at:end], end
     if tag in (b"L", b"U", b"E"):
+        _take(room, count)
         items = []
         for _ in range(count):
-            item, at = _decode(body, at, resolve, depth + 1)
+            item, at = _decode(body, at, resolve, depth + 1, room)
             items.append(item)
         return (items if tag == b"L" else tuple(items) if tag == b"U" else set(items)), at
     if tag == b"M":
+        _take(room, 2 * count)
         mapping = {}
         for _ in range(count):
-            key, at = _decode(body, at, resolve, depth + 1)
-            mapping[key], at = _decode(body, at, resolve, depth + 1)
+            key, at = _decode(body, at, resolve, depth + 1, room)
+            mapping[key], at = _decode(body, at, resolve, depth + 1, room)
         return mapping, at
     raise ProtocolError(f"malformed frame: tag {tag!r}")
+
+
+def _take(room: list[int], count: int) -> None:
+    """Count the values of a frame."""
+    room[0] -= count
+    if room[0] < 0:
+        raise ProtocolError(f"a frame holds more than {MAX_VALUES} values")
 
 
 def _decode_array(body: bytes, at: int) -> tuple[np.ndarray, int]:
@@ -210,34 +226,44 @@ def _decode_array(body: bytes, at: int) -> tuple[np.ndarray, int]:
     return np.frombuffer(body, dtype, size, at).reshape(shape), end
 
 
-def send(channel: socket.socket, body: bytes) -> None:
-    """Write one frame."""
-    if len(body) > MAX_FRAME:
-        raise ProtocolError(f"a frame is larger than {MAX_FRAME >> 20} MB")
-    channel.sendall(_U32.pack(len(body)) + body)
+class Frames:
+    """Frames over a socket."""
 
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.buffer = bytearray()
+        self.poll = select.poll()
+        self.poll.register(channel, select.POLLIN)
 
-def receive(channel: socket.socket, deadline: float | None = None) -> bytes:
-    """Read one frame. Raises EOFError when the other side is gone, TimeoutError at the deadline
-    (of `time.monotonic`), ProtocolError when the frame is too large."""
-    length = _U32.unpack(_read(channel, 4, deadline))[0]
-    if length > MAX_FRAME:
-        raise ProtocolError(f"a frame is larger than {MAX_FRAME >> 20} MB")
-    return _read(channel, length, deadline)
+    def send(self, body: bytes) -> None:
+        """Write one frame."""
+        if len(body) > MAX_FRAME:
+            raise ProtocolError(f"a frame is larger than {MAX_FRAME >> 20} MB")
+        self.channel.sendall(_U32.pack(len(body)) + body)
 
+    def receive(self, deadline: float | None = None) -> bytes:
+        """Read one frame. Raises EOFError when the other side is gone, TimeoutError at the deadline
+        (of `time.monotonic`), ProtocolError when the frame is too large."""
+        self._fill(_U32.size, deadline)
+        length = _U32.unpack_from(self.buffer)[0]
+        if length > MAX_FRAME:
+            raise ProtocolError(f"a frame is larger than {MAX_FRAME >> 20} MB")
+        end = _U32.size + length
+        self._fill(end, deadline)
+        body = bytes(memoryview(self.buffer)[_U32.size : end])
+        del self.buffer[:end]
+        return body
 
-def _read(channel: socket.socket, count: int, deadline: float | None) -> bytes:
-    buffer = bytearray()
-    while len(buffer) < count:
-        if deadline is not None:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([channel], [], [], left)[0]:
-                raise TimeoutError("no answer in time")
-        try:
-            chunk = channel.recv(min(count - len(buffer), 1 << 20))
-        except ConnectionError:
-            chunk = b""
-        if not chunk:
-            raise EOFError("the other side is gone")
-        buffer += chunk
-    return bytes(buffer)
+    def _fill(self, count: int, deadline: float | None) -> None:
+        while len(self.buffer) < count:
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self.poll.poll(left * 1000):
+                    raise TimeoutError("no answer in time")
+            try:
+                chunk = self.channel.recv(max(1 << 16, min(count - len(self.buffer), 1 << 20)))
+            except ConnectionError:
+                chunk = b""
+            if not chunk:
+                raise EOFError("the other side is gone")
+            self.buffer += chunk

@@ -7,12 +7,10 @@ in `__all__`, in the order of the assignments. Students export notebooks of thei
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -308,31 +306,3 @@ def _first_difference(found: str, expected: str) -> int:
     pairs = zip(found.splitlines(), expected.splitlines(), strict=False)
     shorter = min(len(found.splitlines()), len(expected.splitlines()))
     return next((i for i, (a, b) in enumerate(pairs, 1) if a != b), shorter + 1)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m proctor.export [--check] [NOTEBOOK ...]`; status 1 if the check finds any."""
-    parser = argparse.ArgumentParser(prog="python -m proctor.export", description=__doc__)
-    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of the course")
-    parser.add_argument("--source", type=Path, default=Path("source"))
-    parser.add_argument("--package", type=Path, default=Path("tinytorch"))
-    parser.add_argument("--check", action="store_true", help="only say what differs")
-    options = parser.parse_args(arguments)
-    try:
-        if options.check:
-            differences = check(options.source, options.package)
-            print("\n".join(differences) or f"{options.package} is in step with {options.source}")
-            return int(bool(differences))
-        if options.notebooks:
-            written = [export_notebook(path, options.package) for path in options.notebooks]
-        else:
-            written = export_course(options.source, options.package)
-        print("\n".join(map(str, written)))
-    except CourseError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

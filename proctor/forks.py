@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,6 +25,8 @@ from typing import Any
 from proctor.errors import ProctorError
 
 Job = dict[str, Any]
+
+GRACE = 0.1  # seconds that a job's process has to end by itself before it is killed
 
 # A second OpenBLAS thread hangs for ever after a fork into a pid namespace.
 ENVIRONMENT = {
@@ -45,15 +48,20 @@ def serve(
     The parent's first word is `greeting`; `reaped` is told of each child that has ended.
     """
     children: dict[int, int] = {}
+    doomed: dict[int, float] = {}  # job: until when it may end by itself
     gc.collect()
     gc.freeze()  # keeps the shared pages shared
     control.send(b"ready" + greeting.encode())
     while True:
-        ready, _, _ = select.select([control], [], [], 0.5)
+        ready, _, _ = select.select([control], [], [], GRACE if doomed else 1.0)
         with contextlib.suppress(ChildProcessError):
             while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
                 children = {number: child for number, child in children.items() if child != pid}
                 reaped(pid)
+        for number in [number for number, end in doomed.items() if end < time.monotonic()]:
+            del doomed[number]
+            if number in children:
+                os.kill(children[number], signal.SIGKILL)
         if not ready:
             continue
         message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 8)
@@ -61,8 +69,7 @@ def serve(
             break
         job = json.loads(message)
         if "kill" in job:
-            if job["kill"] in children:
-                os.kill(children[job["kill"]], signal.SIGKILL)
+            doomed[job["kill"]] = time.monotonic() + GRACE
             continue
         pid = os.fork()
         if pid == 0:

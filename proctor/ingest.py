@@ -13,8 +13,9 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from proctor.errors import CourseError, ProctorError
@@ -176,6 +177,8 @@ def _imports(notebook: Notebook, package: str | None) -> list[str]:
 
 def fetch(path: Path) -> bytes:
     """The bytes of a submitted file: a regular file of at most 10 MB, never through a link."""
+    if path.parent.is_symlink():
+        raise Rejected("The submission's folder is a link: submit the files themselves.")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -195,7 +198,7 @@ def supporting_files(folder: Path, provided: dict[str, bytes]) -> dict[str, byte
     room = MAX_BYTES
     for path in sorted(folder.rglob("*"))[:200] if folder.is_dir() else []:
         name = path.relative_to(folder).as_posix()
-        if path.suffix == ".ipynb" or path.is_dir() or path.is_symlink() or name in provided:
+        if path.suffix == ".ipynb" or path.is_dir() or path.is_symlink() or taken(name, provided):
             continue
         try:
             data = fetch(path)
@@ -205,6 +208,15 @@ def supporting_files(folder: Path, provided: dict[str, bytes]) -> dict[str, byte
         if room >= 0:
             found[name] = data
     return found | provided
+
+
+def taken(name: str, provided: Iterable[str]) -> bool:
+    """Whether a file of the instructor's stands at this name, above it or below it."""
+    here = PurePosixPath(name)
+    return any(
+        here == there or here in there.parents or there in here.parents
+        for there in map(PurePosixPath, provided)
+    )
 
 
 def parse(data: bytes) -> Notebook:

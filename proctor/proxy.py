@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import re
-import socket
 import time
 import weakref
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ class RemoteError(Exception):
     remote_name: str = "Exception"
     builtin_name: str = "Exception"
     remote_traceback: str = ""
+    missing: str | None = None  # the name that the notebook was asked for and does not define
 
 
 # What steers the one who catches it is no verdict: it counts as an ordinary failure.
@@ -75,8 +75,8 @@ def _exception(details: Any) -> RemoteError:
 class Channel:
     """Requests to one worker and its answers. Not for two threads."""
 
-    def __init__(self, connection: socket.socket, timeout: float) -> None:
-        self.connection, self.timeout = connection, timeout
+    def __init__(self, frames: codec.Frames, timeout: float) -> None:
+        self.frames, self.timeout = frames, timeout
         self.proxies: weakref.WeakValueDictionary[int, Proxy] = weakref.WeakValueDictionary()
         self.dropped: list[int] = []
         self.gone: str | None = None
@@ -95,8 +95,8 @@ class Channel:
         self.dropped = []
         started = time.monotonic()
         try:
-            codec.send(self.connection, body)
-            reply = codec.receive(self.connection, started + limit + GRACE)
+            self.frames.send(body)
+            reply = self.frames.receive(started + limit + GRACE)
             self.traffic += len(reply)
             if self.traffic > MAX_TRAFFIC:
                 raise codec.ProtocolError("too much data")
@@ -276,7 +276,11 @@ class Student:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return self._channel.request("global", name)
+        try:
+            return self._channel.request("global", name)
+        except RemoteError as error:
+            error.missing = name
+            raise
 
     def _lift(self, name: str, source: str, data: tuple[Any, ...], options: dict[str, Any]) -> Any:
         return self._channel.request("lift", name, source, data, **options)

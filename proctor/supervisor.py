@@ -12,7 +12,6 @@ import itertools
 import json
 import queue
 import socket
-import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -28,7 +27,6 @@ from proctor.forks import Warm
 from proctor.ingest import GradeCell, Rejected, Submission, Template
 from proctor.verdict import NotebookVerdict, Result, TestResult
 
-MAX_EVENT = 64 << 20
 SLACK = 5.0  # seconds that the tester has, beyond the notebook's own, to tell what it decided
 
 
@@ -69,6 +67,7 @@ class Supervisor:
                 "package": course.package,
                 "course": str(course.root),
                 "suite": str(suite) if suite else None,
+                "imports": [line for t in self.assignment.templates for line in t.imports],
             },
         )
         try:
@@ -152,6 +151,9 @@ class Supervisor:
                 result.notes += rejections
         except (ProctorError, OSError) as error:
             result.status, result.error = "failed", f"The grading itself failed: {error}"
+        except Exception as error:  # a defect of ours: the others are graded all the same
+            said = f"{type(error).__name__}: {error}"
+            result.status, result.error = "failed", f"The grading itself failed: {said}"
         if result.status != "graded":
             result.tests = []
         result.seconds = time.monotonic() - started
@@ -173,6 +175,8 @@ class Supervisor:
         for event in events:
             if event["event"] == "cell":
                 verdict.outputs[event["cell"]] = event["outputs"]
+                if event["note"]:
+                    verdict.notes.append(f"cell '{event['cell']}': {event['note']}")
             elif event["event"] == "check":
                 checks[event["cell"]] = event["message"]
             elif event["event"] == "test":
@@ -251,26 +255,26 @@ class Supervisor:
             ):  # a worker that cannot start says nothing, and no cell runs
                 channel.settimeout(SLACK)
                 seed = int(job["seed"][:8], 16)
-                codec.send(channel, codec.encode((dict(files), seed), _no_reference))
+                codec.Frames(channel).send(codec.encode((dict(files), seed), _no_reference))
             channel.setblocking(True)
             self.tester.fork({"job": number}, [testers.fileno(), channel.fileno()])
             testers.close()
             channel.close()
-            body = json.dumps(job).encode()
-            mine.sendall(struct.pack("<I", len(body)) + body)
-            return self._collect(mine)
+            tester = codec.Frames(mine)
+            tester.send(json.dumps(job).encode())
+            return self._collect(tester)
         finally:
             self.worker.kill(number)
             self.tester.kill(number)
             for connection in (mine, testers, channel, workers):
                 connection.close()
 
-    def _collect(self, connection: socket.socket) -> tuple[list[dict[str, Any]], str | None]:
+    def _collect(self, tester: codec.Frames) -> tuple[list[dict[str, Any]], str | None]:
         deadline = time.monotonic() + self.settings.submission_seconds + SLACK
         events: list[dict[str, Any]] = []
         try:
             while True:
-                events.append(json.loads(codec.receive(connection, deadline)))
+                events.append(json.loads(tester.receive(deadline)))
                 if events[-1]["event"] == "done":
                     return events, None
                 if events[-1]["event"] == "no worker":

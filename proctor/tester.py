@@ -7,13 +7,15 @@ line of the student's code runs here: the student's names are proxies (see `proc
 from __future__ import annotations
 
 import builtins
+import contextlib
+import gc
 import hashlib
 import importlib.util
+import inspect
 import json
 import linecache
 import os
 import socket
-import struct
 import sys
 import time
 import traceback
@@ -28,6 +30,7 @@ from proctor import codec, forks, testing
 from proctor.proxy import Channel, RemoteError, Student, WorkerGone
 
 MAX_MESSAGE = 600  # characters of a message to a student
+MAX_OUTPUTS = 16 << 20  # bytes of all outputs of a notebook; what comes after is dropped
 START_SECONDS = 20.0  # that a worker may take to enter its jail
 
 
@@ -66,12 +69,11 @@ def docstring(item: pytest.Item) -> str:
 class Events:
     """What was decided, told to the supervisor as it happens, so that nothing decided is lost."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
+    def __init__(self, frames: codec.Frames) -> None:
+        self.frames = frames
 
     def __call__(self, **event: Any) -> None:
-        body = json.dumps(event).encode()
-        self.connection.sendall(struct.pack("<I", len(body)) + body)
+        self.frames.send(json.dumps(event).encode())
 
 
 class Names(dict[str, Any]):
@@ -116,7 +118,11 @@ def explain_test(item: pytest.Item, error: BaseException) -> tuple[str, str | No
     if isinstance(error, testing.Recognised):
         return f"{told} {error.misconception.advice}"[:MAX_MESSAGE], error.misconception.name
     if isinstance(error, RemoteError):
-        told += f" Your code raised {error.builtin_name}."
+        told += (
+            f" Your notebook defines no '{error.missing}'."
+            if error.missing
+            else f" Your code raised {error.builtin_name}."
+        )
     elif isinstance(error, WorkerGone):
         told += f" It could not be tested: {error}."
     return told[:MAX_MESSAGE], None
@@ -131,13 +137,11 @@ class Grading:
         self.job, self.student, self.events, self.suite = job, student, events, suite
         self.channel = student._channel
         self.names = Names(student)
+        self.room = MAX_OUTPUTS
+        self.moment = time.perf_counter()
 
     def run(self) -> None:
-        for source in self.job["imports"]:
-            try:
-                exec(source, self.names)
-            except ImportError:
-                continue  # a module that only the worker has; a check that needs it says so
+        import_all(self.job["imports"], self.names)
         for cell in self.job["cells"]:
             (self.check if cell["kind"] == "check" else self.execute)(cell["id"], cell["source"])
         if self.suite is not None:
@@ -147,23 +151,42 @@ class Grading:
             )
         self.events(event="done", calls=self.channel.calls, seconds=self.channel.seconds)
 
+    def lap(self) -> float:
+        """Seconds since the last call."""
+        before, self.moment = self.moment, time.perf_counter()
+        return round(self.moment - before, 6)
+
     def execute(self, cell: str, source: str) -> None:
         """Run a cell of the student's in the worker."""
+        limit, before, gone = self.job["cell_seconds"], self.channel.seconds, self.channel.gone
+        note = ""
         try:
-            answer = self.channel.request("cell", source, seconds=self.job["cell_seconds"])
+            answer = self.channel.request("cell", source, seconds=limit)
             outputs = answer[1] if type(answer) is tuple and len(answer) == 2 else []
-            self.events(event="cell", cell=cell, outputs=jsonable(outputs))
         except (WorkerGone, RemoteError) as error:
-            name = "TimeoutError" if "in time" in str(error) else "WorkerGone"
+            name = getattr(error, "remote_name", "WorkerGone")
             outputs = [
                 {
                     "output_type": "error",
                     "ename": name,
                     "evalue": str(error),
-                    "traceback": [str(error)],
+                    "traceback": [f"{name}: {error}"],
                 }
             ]
-            self.events(event="cell", cell=cell, outputs=outputs)
+        if self.channel.gone != gone:
+            note = f"{self.channel.gone}; no later cell could be run"
+        elif gone is None and self.channel.seconds - before >= limit:
+            note = f"ran longer than {limit:g} s and was interrupted"
+        self.events(event="cell", cell=cell, outputs=self.bounded(jsonable(outputs)), note=note)
+
+    def bounded(self, outputs: Any) -> Any:
+        """A cell's outputs, while there is room: the worker's own bounds are claims."""
+        size = len(json.dumps(outputs))
+        if size > self.room:
+            text = "[The outputs of this notebook are too large: not shown.]\n"
+            return [{"output_type": "stream", "name": "stderr", "text": text}]
+        self.room -= size
+        return outputs
 
     def check(self, cell: str, source: str) -> None:
         """Run a visible check here, with the student's names as proxies."""
@@ -174,7 +197,14 @@ class Grading:
             exec(compile(source, filename, "exec"), self.names)
         except BaseException as error:
             message = explain_check(error, cell) or type(error).__name__
-        self.events(event="check", cell=cell, message=message)
+        self.events(event="check", cell=cell, message=message, seconds=self.lap())
+
+
+def import_all(sources: list[str], names: dict[str, Any]) -> None:
+    """Make the instructor's imports; one that only the worker has is missed by who needs it."""
+    for source in sources:
+        with contextlib.suppress(ImportError):
+            exec(source, names)
 
 
 def jsonable(value: Any) -> Any:
@@ -201,7 +231,6 @@ class Suite:
         self.tests: dict[pytest.Item, HiddenTest] = {}
         self.errors: list[str] = []
         self.grading: Grading | None = None
-        self.failure: BaseException | None = None
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "points(n): what a hidden test is worth")
@@ -222,6 +251,7 @@ class Suite:
         if self.errors:
             raise SystemExit("\n".join(self.errors))
         inventory = [[test.name, test.groups, test.points] for test in self.tests.values()]
+        warm_up(self.items)
         forks.serve(
             self.control, lambda job, descriptors: start(descriptors, self), json.dumps(inventory)
         )
@@ -241,12 +271,6 @@ class Suite:
         assert self.grading is not None
         return np.random.default_rng(seed(self.grading.job["seed"], request.node.nodeid))
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        # also a skip, an xfail or an exit: what is not passed is failed
-        if call.excinfo is not None and self.failure is None:
-            self.failure = call.excinfo.value
-
     def run(self, items: list[pytest.Item], grading: Grading) -> None:
         """Run these tests for one submission and tell how each ended."""
         import hypothesis.core
@@ -254,23 +278,50 @@ class Suite:
         self.grading = grading
         vars(hypothesis.core)["global_force_seed"] = seed(grading.job["seed"], "hypothesis")
         for item, following in zip(items, [*items[1:], None], strict=True):
-            self.failure = None
             testing.take_kind()
-            test = self.tests[item]
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            event: dict[str, Any] = {
-                "event": "test",
-                "test": test.name,
-                "message": "",
-                "misconception": None,
-            }
-            if self.failure is not None:
-                event["message"], event["misconception"] = explain_test(item, self.failure)
+            failure = attempt(item, following)
+            event: dict[str, Any] = {"test": self.tests[item].name, "message": ""}
+            event["misconception"] = None
+            if failure is not None:
+                event["message"], event["misconception"] = explain_test(item, failure)
                 if grading.job.get("explain"):
-                    event["detail"] = _trace(self.failure)
-                    if isinstance(self.failure, RemoteError):
-                        event["detail"] += self.failure.remote_traceback
-            grading.events(passed=self.failure is None, **event)
+                    event["detail"] = _trace(failure)
+                    if isinstance(failure, RemoteError):
+                        event["detail"] += failure.remote_traceback
+            grading.events(event="test", passed=failure is None, seconds=grading.lap(), **event)
+
+
+def attempt(item: pytest.Item, following: pytest.Item | None) -> BaseException | None:
+    """Run one test by pytest's own hooks, without its reports; what it raised, if anything.
+
+    A skip, an xfail or an exit counts, too: what is not passed is failed.
+    """
+    failure: BaseException | None = None
+    try:
+        item.ihook.pytest_runtest_setup(item=item)
+        item.ihook.pytest_runtest_call(item=item)
+    except BaseException as error:
+        failure = error
+    try:
+        item.ihook.pytest_runtest_teardown(item=item, nextitem=following)
+    except BaseException as error:
+        failure = failure or error
+    return failure
+
+
+def warm_up(items: list[pytest.Item]) -> None:
+    """Draw each property test's inputs once, so that no fork has to fill Hypothesis's caches."""
+    for item in items:
+        function = (
+            getattr(item.obj, "__func__", item.obj) if isinstance(item, pytest.Function) else None
+        )
+        handle = getattr(function, "hypothesis", None)
+        if function is None or handle is None or not getattr(function, "is_hypothesis_test", False):
+            continue
+        inner, handle.inner_test = handle.inner_test, lambda *_, **__: None
+        with contextlib.suppress(Exception):  # a test that cannot be drawn says so when it is run
+            function(*[None] * len(inspect.signature(function).parameters))
+        handle.inner_test = inner
 
 
 def _trace(error: BaseException) -> str:
@@ -292,29 +343,24 @@ def start(descriptors: list[int], suite: Suite | None) -> None:
     """In the fork: grade one notebook. Descriptors: the supervisor's socket, the worker's
     channel.
     """
-    supervisor, worker = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-    size = struct.unpack("<I", _exactly(supervisor, 4))[0]
-    job = json.loads(_exactly(supervisor, size))
+    gc.disable()  # a fork is over before it would help
+    supervisor, worker = (codec.Frames(socket.socket(fileno=number)) for number in descriptors)
+    job = json.loads(supervisor.receive())
     events = Events(supervisor)
     try:
-        word = codec.receive(worker, time.monotonic() + START_SECONDS)
+        word = worker.receive(time.monotonic() + START_SECONDS)
     except (EOFError, OSError):
         word = b"it said nothing"
     if word != b"ready":  # it is not in its jail
         events(event="no worker", why=word.decode(errors="replace"))
         return
     channel = Channel(worker, job["call_seconds"])
+    try:
+        channel.request("len", "")  # no student's code has run: if it fails, the fault is ours
+    except Exception as error:
+        events(event="no worker", why=str(error))
+        return
     Grading(job, Student(channel), events, suite).run()
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes:
-    buffer = b""
-    while len(buffer) < count:
-        chunk = connection.recv(count - len(buffer))
-        if not chunk:
-            raise EOFError
-        buffer += chunk
-    return buffer
 
 
 def load_package(name: str, directory: Path) -> Any:
@@ -338,6 +384,7 @@ def main() -> None:
     reference = None
     if package and (Path(configuration["course"]) / package / "__init__.py").exists():
         reference = load_package(package, Path(configuration["course"]) / package)
+    import_all(configuration["imports"], {})  # so that no fork has to
     if configuration["suite"] is None:
         forks.serve(control, lambda job, descriptors: start(descriptors, None), "[]")
         return
@@ -355,15 +402,10 @@ def main() -> None:
     settings.load_profile("proctor")
     suite = Suite(control, reference)
     root = str(Path(configuration["suite"]).parent)
-    plugins = [
-        "cacheprovider",
-        "terminal",
-        "faulthandler",
-        "doctest",
-        "junitxml",
-        "logging",
-        "unraisableexception",
-    ]
+    plugins = (
+        "cacheprovider terminal faulthandler doctest junitxml logging unraisableexception warnings "
+        "threadexception stepwise pastebin setuponly setupplan legacypath debugging skipping"
+    ).split()
     options = [word for name in plugins for word in ("-p", f"no:{name}")]
     code = pytest.main(
         [*options, "-s", "-c", os.devnull, "--rootdir", root, configuration["suite"]],

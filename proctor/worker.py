@@ -167,6 +167,10 @@ class Shell(InteractiveShell):
         return bool(result.success), self.outputs.take()
 
 
+# A TimeoutError by name; by descent nothing that `except OSError` or `except Exception` swallows.
+TimeIsUp = type("TimeoutError", (BaseException,), {})
+
+
 class Alarm:
     """Interrupts what runs too long, again and again until it gives up."""
 
@@ -176,7 +180,7 @@ class Alarm:
 
     def _ring(self, *_: object) -> None:
         if self.armed:
-            raise TimeoutError("this ran longer than it may")
+            raise TimeIsUp("this ran longer than it may")
 
     @contextlib.contextmanager
     def __call__(self, seconds: float) -> Iterator[None]:
@@ -206,9 +210,9 @@ class Server:
     """Answers requests about the objects of one shell."""
 
     def __init__(
-        self, channel: socket.socket, shell: Shell, alarm: Alarm, package: str | None
+        self, frames: codec.Frames, shell: Shell, alarm: Alarm, package: str | None
     ) -> None:
-        self.channel, self.shell, self.alarm, self.package = channel, shell, alarm, package
+        self.frames, self.shell, self.alarm, self.package = frames, shell, alarm, package
         self.objects: dict[int, Any] = {}
         self.numbers: dict[int, int] = {}
         self.count = 0
@@ -230,10 +234,10 @@ class Server:
         """Answer until the tester hangs up."""
         while True:
             try:
-                request = codec.receive(self.channel)
+                request = self.frames.receive()
             except EOFError:
                 return
-            codec.send(self.channel, self.answer(request))
+            self.frames.send(self.answer(request))
 
     def answer(self, request: bytes) -> bytes:
         try:
@@ -302,8 +306,8 @@ def build_package(name: str, modules: list[tuple[str, types.CodeType]]) -> None:
 
 def start(job: dict[str, Any], descriptor: int, readable: list[str], package: str | None) -> None:
     """In the fork: go to jail, then serve one notebook."""
-    channel = socket.socket(fileno=descriptor)
-    files, seed = codec.decode(codec.receive(channel), int)
+    frames = codec.Frames(socket.socket(fileno=descriptor))
+    files, seed = codec.decode(frames.receive(), int)
     try:
         jail.enter(
             jail.Isolation(job["isolation"]),
@@ -314,13 +318,13 @@ def start(job: dict[str, Any], descriptor: int, readable: list[str], package: st
             files=files,
         )
     except Exception as error:
-        codec.send(channel, f"{type(error).__name__}: {error}".encode())
+        frames.send(f"{type(error).__name__}: {error}".encode())
         raise
-    codec.send(channel, READY)
+    frames.send(READY)
     random.seed(seed)
     np.random.seed(seed)
     with contextlib.suppress(BrokenPipeError):
-        Server(channel, Shell.instance(), Alarm(), package).serve()
+        Server(frames, Shell.instance(), Alarm(), package).serve()
 
 
 def readable_paths() -> list[str]:

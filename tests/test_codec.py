@@ -175,14 +175,28 @@ def test_garbage_is_decoded_or_refused_and_nothing_else(body: bytes) -> None:
 def test_frames_over_a_socket() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        codec.send(ours, b"hello")
-        assert codec.receive(theirs) == b"hello"
-        theirs.sendall(struct.pack("<I", codec.MAX_FRAME + 1))
-        with pytest.raises(codec.ProtocolError, match="larger"):
-            codec.receive(ours)
+        here, there = codec.Frames(ours), codec.Frames(theirs)
+        here.send(b"hello")
+        here.send(b"")
+        here.send(b"x" * 100_000)
+        assert [there.receive(), there.receive(), there.receive()] == [
+            b"hello",
+            b"",
+            b"x" * 100_000,
+        ]
         with pytest.raises(TimeoutError):
-            codec.receive(ours, time.monotonic() + 0.05)
+            here.receive(time.monotonic() + 0.05)
         theirs.sendall(b"\x10\x00")
         theirs.close()
         with pytest.raises(EOFError):
-            codec.receive(ours, time.monotonic() + 1)
+            here.receive(time.monotonic() + 1)
+
+
+def test_a_frame_that_says_it_is_too_large_is_not_read() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(struct.pack("<I", codec.MAX_FRAME + 1))
+        with pytest.raises(codec.ProtocolError, match="larger"):
+            codec.Frames(ours).receive()
+        with pytest.raises(codec.ProtocolError, match="larger"):
+            codec.Frames(ours).send(bytes(codec.MAX_FRAME + 1))
