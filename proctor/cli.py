@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,12 @@ def commands() -> None:
     default="table",
     help="What to print on standard output.",
 )
+@click.option("--force", is_flag=True, help="Grade all, also those whose result still holds.")
+@click.option(
+    "--summary",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append a summary in Markdown to this file, whatever the format.",
+)
 @click.option(
     "--no-record", is_flag=True, help="Only print: leave autograded/ and the gradebook alone."
 )
@@ -66,18 +72,24 @@ def grade(
     course: Path,
     jobs: int | None,
     form: str,
+    force: bool,
+    summary: Path | None,
     no_record: bool,
     isolation: str,
     explain: bool,
 ) -> int:
     """Grade submitted/STUDENT/ASSIGNMENT for all students, or for those named.
 
+    What was graded before is graded again only if the submission, the suite or the environment has
+    changed since.
+
     Exit status: 0 when every submission has a result, 1 when one has none, 2 for a wrong call.
     """
     from proctor import report
     from proctor.course import Course
-    from proctor.record import Recorder
+    from proctor.record import Change, Recorder
     from proctor.supervisor import Supervisor
+    from proctor.verdict import Result
 
     chosen = Course.load(course).assignment(assignment)
     submitted = chosen.course.students(assignment)
@@ -94,33 +106,40 @@ def grade(
         name: chosen.course.folder("submitted", name, assignment) for name in students or submitted
     }
     said = Console(stderr=True)
-    results = []
-    with (
-        Recorder(chosen) if not no_record else nullcontext() as recorder,
-        Supervisor(chosen, isolation, explain) as supervisor,
-        _progress(said) as progress,
-    ):
-        if supervisor.isolation == "none":
-            said.print(
-                "[bold]No isolation here[/]: students' code can read and write what you can."
-            )
-        task = progress.add_task(assignment, total=len(folders), failed=0)
-        for graded in supervisor.grade_all(folders, jobs or os.cpu_count() or 1):
-            if recorder is not None:
-                recorder.record(graded)
-            results.append(graded.result)
-            progress.update(
-                task, advance=1, failed=sum(result.status != "graded" for result in results)
-            )
+    results: list[Result] = []
+    changes: list[Change] = []
+    supervisor = Supervisor(chosen, isolation, explain)
+    if supervisor.isolation == "none":
+        said.print("[bold]No isolation here[/]: students' code can read and write what you can.")
+    with contextlib.ExitStack() as stack:
+        stack.callback(supervisor.close)
+        supervisor.start()  # they get ready while the gradebook is opened
+        recorder = None if no_record else stack.enter_context(Recorder(chosen, force))
+        todo = folders
+        if recorder is not None:
+            todo, results = recorder.pending(folders)
+        progress = stack.enter_context(_progress(said))
+        task = progress.add_task(assignment, total=len(todo), failed=0)
+        if todo:
+            stack.enter_context(supervisor)
+            for graded in supervisor.grade_all(todo, jobs or os.cpu_count() or 1):
+                moved = recorder.record(graded) if recorder is not None else None
+                changes += [moved] if moved else []
+                results.append(graded.result)
+                failed = sum(result.status != "graded" for result in results)
+                progress.update(task, advance=1, failed=failed)
     results.sort(key=lambda result: result.student)
     if form == "table":
-        report.table(assignment, results, Console())
+        report.table(assignment, results, Console(), len(folders) - len(todo), changes)
     else:
         click.echo(
             {"json": report.as_json, "junit": report.as_junit, "markdown": report.as_markdown}[
                 form
             ](assignment, results)
         )
+    if summary is not None:
+        with summary.open("a", encoding="utf-8") as file:
+            file.write(report.as_markdown(assignment, results))
     if explain:
         for result in results:
             for test in result.tests:
@@ -187,7 +206,7 @@ def export(notebooks: Sequence[Path], only_check: bool, package: str | None, cou
         click.echo("\n".join(differences) or f"{target.name} is in step with {source.name}.")
         return int(bool(differences))
     for path in exporting.export_course(source, target):
-        click.echo(path.relative_to(loaded.root))
+        click.echo(os.path.relpath(path, loaded.root))
     return 0
 
 

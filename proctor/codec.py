@@ -139,9 +139,7 @@ def decode(body: bytes, resolve: Resolve) -> Any:
     return value
 
 
-def _decode(
-    body: bytes, at: int, resolve: Resolve, depth: int, room: list[int]
-) -> tuple[Any, int]:
+def _decode(body: bytes, at: int, resolve: Resolve, depth: int, room: list[int]) -> tuple[Any, int]:
     if depth > MAX_DEPTH + 2:
         raise ProtocolError(f"a value is nested more than {MAX_DEPTH} deep")
     tag = body[at : at + 1]

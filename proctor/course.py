@@ -17,6 +17,7 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from proctor import ingest
 from proctor.errors import CourseError
+from proctor.export import module_name
 
 
 class Proctor(Configurable):
@@ -122,11 +123,6 @@ class Course:
         return Assignment(self, name)
 
 
-def module_name(notebook: str, assignment: str) -> str:
-    """The module that a notebook becomes: 02_activations in 02_activations is `activations`."""
-    return re.sub(r"^\d+_", "", notebook) if notebook == assignment else notebook
-
-
 class Assignment:
     """One assignment: its notebooks, its suite, and the modules that come before it."""
 
@@ -174,7 +170,7 @@ class Assignment:
         modules = []
         for assignment in earlier:
             for template in self.course.assignment(assignment).templates:
-                stem = module_name(template.name, assignment)
+                stem = module_name(Path(f"{template.name}.ipynb"))
                 path = self.course.root / package / f"{stem}.py"
                 if not path.exists():
                     raise CourseError(

@@ -150,7 +150,7 @@ def _from_notebook(path: Path, package_dir: Path) -> Module | None:
     header = f"Exported from {origin} by `proctor export`; edit the notebook."
     code = "\n\n\n".join(piece for piece in pieces if piece)
     text = f'"""{about}\n\n{header}\n"""\n\n{code}\n'
-    return Module(_module_name(path), origin, _public_names(ast.parse(text), str(path)), text)
+    return Module(module_name(path), origin, _public_names(ast.parse(text), str(path)), text)
 
 
 def _docstring(code: str, heading: str) -> tuple[str, str]:
@@ -193,7 +193,8 @@ def _origin(path: Path, package_dir: Path) -> str:
     return "/".join(path.resolve().parts[-2:] if outside else relative.parts)
 
 
-def _module_name(path: Path) -> str:
+def module_name(path: Path) -> str:
+    """The module that a notebook becomes: 02_activations.ipynb is `activations`."""
     match = NUMBERED.fullmatch(path.stem)
     name = match[2] if match else path.stem
     if not name.isidentifier():

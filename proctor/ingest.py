@@ -8,6 +8,7 @@ is left of the submission is the source of the cells that students write.
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import json
 import os
@@ -196,9 +197,9 @@ def supporting_files(folder: Path, provided: dict[str, bytes]) -> dict[str, byte
     """The files beside a submitted notebook, overwritten by the instructor's."""
     found: dict[str, bytes] = {}
     room = MAX_BYTES
-    for path in sorted(folder.rglob("*"))[:200] if folder.is_dir() else []:
+    for path in other_files(folder)[:200]:
         name = path.relative_to(folder).as_posix()
-        if path.suffix == ".ipynb" or path.is_dir() or path.is_symlink() or taken(name, provided):
+        if taken(name, provided):
             continue
         try:
             data = fetch(path)
@@ -208,6 +209,21 @@ def supporting_files(folder: Path, provided: dict[str, bytes]) -> dict[str, byte
         if room >= 0:
             found[name] = data
     return found | provided
+
+
+def other_files(folder: Path) -> list[Path]:
+    """The regular files of a submission that are no notebooks, in order.
+
+    Links are left out, and what lies too deep to be reached.
+    """
+    found = []
+    for here, _, names in os.walk(folder):
+        for name in names:
+            path = Path(here, name)
+            with contextlib.suppress(OSError):
+                if path.suffix != ".ipynb" and stat.S_ISREG(path.lstat().st_mode):
+                    found.append(path)
+    return sorted(found)
 
 
 def taken(name: str, provided: Iterable[str]) -> bool:
@@ -250,15 +266,15 @@ def parse(data: bytes) -> Notebook:
 
 
 def _upgrade(notebook: dict[str, Any]) -> dict[str, Any]:
-    import nbformat
+    given = notebook["nbformat"]
+    if given in (1, 2, 3):
+        import nbformat
 
-    try:
-        upgraded: dict[str, Any] = nbformat.convert(nbformat.from_dict(notebook), 4)  # type: ignore[no-untyped-call]
-        return upgraded
-    except Exception:
-        raise Rejected(
-            f"The notebook's format ({str(notebook['nbformat'])[:20]}) cannot be read."
-        ) from None
+        with contextlib.suppress(Exception):
+            upgraded: dict[str, Any] = nbformat.convert(nbformat.from_dict(notebook), 4)  # type: ignore[no-untyped-call]
+            return upgraded
+    shown = f" {given}" if type(given) is int and abs(given) < 1000 else ""
+    raise Rejected(f"The notebook's format{shown} cannot be read.")
 
 
 def _cell(cell: Any, number: int) -> Cell:

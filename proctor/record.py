@@ -5,24 +5,23 @@ gradebook.
 from __future__ import annotations
 
 import contextlib
-import html
+import errno
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from proctor import sanitise
+from proctor import ingest, sanitise
 from proctor.course import Assignment
-from proctor.errors import CourseError
+from proctor.errors import ProctorError
+from proctor.gradebook import Book, Entry, Place
 from proctor.ingest import Notebook, Submission, nbgrader
+from proctor.store import Store, Stored
 from proctor.supervisor import Graded
 from proctor.verdict import NotebookVerdict, Result, TestResult
-
-if TYPE_CHECKING:
-    from nbgrader.api import Gradebook
 
 
 def number(value: float) -> str:
@@ -66,7 +65,7 @@ def _points(tests: list[TestResult], count: int) -> dict[str, Any]:
     rows = "".join(
         f"<tr><td>{'passed' if test.status == 'passed' else 'failed'}</td>"
         f"<td>{number(test.points)} of {number(test.max_points)}</td>"
-        f"<td>{html.escape(test.message)}</td></tr>"
+        f"<td>{sanitise.escaped(test.message)}</td></tr>"
         for test in tests
     )
     table = f"<table><tr><th>test</th><th>points</th><th></th></tr>{rows}</table>"
@@ -78,85 +77,145 @@ def _points(tests: list[TestResult], count: int) -> dict[str, Any]:
     }
 
 
+GROUP = 100  # submissions in one transaction of the gradebook
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a student's score moved when a submission was graded again."""
+
+    student: str
+    before: float
+    after: float
+    moved: tuple[str, ...]  # tests that were passed and are not, or the other way round
+
+
 class Recorder:
-    """Records results of one assignment, through nbgrader's own API: `with Recorder(assignment)
-    as it:`.
+    """Records the results of one assignment: `with Recorder(assignment) as recorder:`.
+
+    Each result is kept as soon as it is there (the graded notebooks, then the store); the gradebook
+    follows in groups. Whatever is killed in between, the next run writes what is missing.
     """
 
-    def __init__(self, assignment: Assignment) -> None:
-        self.assignment, self.course = assignment, assignment.course
+    def __init__(self, assignment: Assignment, force: bool = False) -> None:
+        self.assignment, self.course, self.force = assignment, assignment.course, force
+        self.store = Store(assignment)
+        self.keys: dict[str, str] = {}
+        self.before: dict[str, Stored] = {}
+        self.entries: list[Entry] = []
+        self.resources = contextlib.ExitStack()
 
     def __enter__(self) -> Recorder:
-        from nbgrader.api import Gradebook, MissingEntry
-
-        with _alembic():
-            self.gradebook: Gradebook = Gradebook(self.course.db_url, self.course.course_id)
+        with _explained(self.course.root):
+            self.resources.enter_context(self.store.alone())
         try:
-            self.gradebook.find_assignment(self.assignment.name)
-        except MissingEntry:
-            self.gradebook.close()
-            raise CourseError(
-                f"The gradebook knows no assignment '{self.assignment.name}': run "
-                f"`nbgrader generate_assignment {self.assignment.name}` first, or grade with "
-                "--no-record."
-            ) from None
+            self.book = Book(self.assignment)
+            self.resources.callback(self.book.close)
+        except BaseException:
+            self.resources.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.gradebook.close()
-
-    def record(self, graded: Graded) -> None:
-        """Write autograded/STUDENT/ASSIGNMENT and the gradebook's entries of one graded
-        submission.
-        """
-        if graded.result.status != "graded":
-            return
-        student = graded.result.student
-        submitted = self.course.folder("submitted", student, self.assignment.name)
-        notebooks = {name: autograded(*pair) for name, pair in graded.notebooks.items()}
-        self._write(student, submitted, notebooks)
-        self.gradebook.update_or_create_student(student)
-        known = self._timestamp(submitted)
-        entry = self.gradebook.update_or_create_submission(self.assignment.name, student, **known)
-        scores = scores_by_cell(graded.result)
-        for notebook in entry.notebooks:
-            for grade in notebook.grades:
-                auto = scores.get((notebook.name, grade.name), 0.0)
-                grade.auto_score = auto
-                grade.needs_manual_grade = auto is None or grade.manual_score is not None
-            released = {cell.name: cell.source for cell in notebook.notebook.source_cells}
-            written = {
-                nbgrader(cell).get("grade_id"): cell["source"]
-                for cell in (
-                    graded.notebooks[notebook.name][0].notebook["cells"]
-                    if notebook.name in notebooks
-                    else []
-                )
-            }
-            for comment in notebook.comments:
-                unchanged = written.get(comment.name, released.get(comment.name)) == released.get(
-                    comment.name
-                )
-                comment.auto_comment = "No response." if unchanged else None
-        self.gradebook.db.commit()
-
-    def _timestamp(self, submitted: Path) -> dict[str, str]:
         try:
-            text = (submitted / "timestamp.txt").read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            return {}
-        return {"timestamp": text} if text else {}
+            self.flush()
+        finally:
+            self.resources.close()
 
-    def _write(self, student: str, submitted: Path, notebooks: Mapping[str, Notebook]) -> None:
-        """Write the folder whole: beside its place first, then moved there."""
+    def pending(self, folders: Mapping[str, Path]) -> tuple[dict[str, Path], list[Result]]:
+        """What is to be graded, and the results that still hold.
+
+        A result holds if submission, suite and environment are what they were and its graded
+        notebooks are there. Where the gradebook does not say the same, it is told again.
+        """
+        todo, kept = {}, []
+        recorded = self.book.scores()
+        for student, folder in folders.items():
+            self.keys[student] = self.store.key(folder)
+            old = self.store.load(student)
+            if old is not None:
+                self.before[student] = old
+            if old is None or old.key != self.keys[student] or self.force or not self._whole(old):
+                todo[student] = folder
+                continue
+            kept.append(old.result)
+            scores = scores_by_cell(old.result)
+            if old.result.status == "graded" and recorded.get(student) != scores:
+                self._enter(old)
+        self.flush()
+        return todo, kept
+
+    def _whole(self, stored: Stored) -> bool:
+        folder = self.course.folder("autograded", stored.result.student, self.assignment.name)
+        return stored.result.status == "rejected" or (
+            stored.result.status == "graded" and folder.is_dir()
+        )
+
+    def record(self, graded: Graded) -> Change | None:
+        """Keep one result; how the score moved, if there was another one before."""
+        result = graded.result
+        if result.status == "failed":
+            return None
+        stored = Stored(self.keys[result.student], result, self._comments(graded))
+        with _explained(self.course.root):
+            if result.status == "graded":
+                self._write(result.student, graded)
+            self.store.save(stored)
+        if result.status == "graded":
+            self._enter(stored)
+        if len(self.entries) >= GROUP:
+            self.flush()
+        old = self.before.get(result.student)
+        return change(old.result, result) if old else None
+
+    def _enter(self, stored: Stored) -> None:
+        submitted = self.course.folder("submitted", stored.result.student, self.assignment.name)
+        scores = scores_by_cell(stored.result)
+        timestamp = self._timestamp(submitted)
+        self.entries.append(Entry(stored.result.student, timestamp, scores, stored.comments))
+
+    def flush(self) -> None:
+        """Write what waits for the gradebook."""
+        entries, self.entries = self.entries, []
+        self.book.write(entries)
+
+    def _comments(self, graded: Graded) -> dict[Place, str | None]:
+        """nbgrader's automatic comments: "No response." where a student changed nothing."""
+        comments: dict[Place, str | None] = {}
+        for name, (submission, _) in graded.notebooks.items():
+            for cell in submission.notebook["cells"]:
+                meta = nbgrader(cell)
+                if meta.get("solution") and not meta.get("task"):
+                    place = name, meta["grade_id"]
+                    unchanged = self.book.released.get(place) == cell["source"]
+                    comments[place] = "No response." if unchanged else None
+        return comments
+
+    def _timestamp(self, submitted: Path) -> str | None:
+        """When it was submitted, if timestamp.txt says so: nbgrader fails at what is no time."""
+        from nbgrader.utils import parse_utc
+
+        try:
+            text = ingest.fetch(submitted / "timestamp.txt").decode().strip()
+            parse_utc(text)
+        except (ingest.Rejected, ValueError, OverflowError):
+            return None
+        return text or None
+
+    def _write(self, student: str, graded: Graded) -> None:
+        """Write autograded/STUDENT/ASSIGNMENT whole: beside its place first, then moved there."""
+        notebooks = {name: autograded(*pair) for name, pair in graded.notebooks.items()}
+        submitted = self.course.folder("submitted", student, self.assignment.name)
         target = self.course.folder("autograded", student, self.assignment.name)
         target.parent.mkdir(parents=True, exist_ok=True)
+        for stale in target.parent.glob(f".{target.name}-*"):  # of a run that was killed
+            shutil.rmtree(stale, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            for path in _other_files(submitted):
-                copy = fresh / path.relative_to(submitted)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, copy)
+            for path in ingest.other_files(submitted):
+                place = path.relative_to(submitted)
+                if not ingest.taken(place.as_posix(), self.assignment.files):
+                    _copy(path, fresh / place)
             for name, data in self.assignment.files.items():
                 copy = fresh / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
@@ -188,22 +247,35 @@ def scores_by_cell(result: Result) -> dict[tuple[str, str], float | None]:
     return scores
 
 
-def _other_files(folder: Path) -> Iterable[Path]:
-    return [
-        p
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and not p.is_symlink() and p.suffix != ".ipynb"
-    ]
+def _copy(path: Path, target: Path) -> None:
+    """Copy a file of a student's; what would lie too deep is left out."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+
+
+def change(before: Result, after: Result) -> Change | None:
+    """How a score moved; None if nothing did."""
+    old = {(test.notebook, test.name): test.status for test in before.tests}
+    new = {(test.notebook, test.name): test.status for test in after.tests}
+    moved = [name for (place, name), status in new.items() if old.get((place, name)) != status]
+    moved += [name for place, name in old if (place, name) not in new]
+    if before.score == after.score and not moved:
+        return None
+    return Change(after.student, before.score, after.score, tuple(moved))
 
 
 @contextlib.contextmanager
-def _alembic() -> Iterator[None]:
-    """nbgrader calls the program `alembic`: the environment's programs must be on PATH."""
-    import sys
-
-    before = os.environ.get("PATH", "")
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+def _explained(root: Path) -> Iterator[None]:
+    """Say in a sentence why nothing can be written here."""
     try:
         yield
-    finally:
-        os.environ["PATH"] = before
+    except OSError as error:
+        where = error.filename or root
+        raise ProctorError(
+            f"{where} cannot be written: {error.strerror}. Results so far are kept; make room or "
+            "allow writing, and run the command again."
+        ) from None

@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from proctor.record import number
+from proctor.record import Change, number
 from proctor.verdict import Result
 
 
@@ -48,8 +49,17 @@ def remark(result: Result) -> str:
     return "; ".join(parts)
 
 
-def table(assignment: str, results: Sequence[Result], console: Console) -> None:
-    """Print the class: a row per student, the misconceptions counted in the footer."""
+def table(
+    assignment: str,
+    results: Sequence[Result],
+    console: Console,
+    kept: int = 0,
+    changes: Sequence[Change] = (),
+) -> None:
+    """Print the class: a row per student, the misconceptions counted in the footer.
+
+    `kept` results still held from an earlier run; `changes` says whose score moved.
+    """
     grid = Table(title=assignment, title_justify="left", show_footer=False)
     grid.add_column("student", no_wrap=True)
     grid.add_column("score", justify="right", no_wrap=True)
@@ -61,14 +71,14 @@ def table(assignment: str, results: Sequence[Result], console: Console) -> None:
         decided = [test for test in result.tests if test.status != "manual"]
         passed = sum(test.status == "passed" for test in decided)
         grid.add_row(
-            result.student,
+            Text(result.student),  # what is a student's is no markup
             f"{number(result.score)}/{number(result.max_score)}"
             if result.status == "graded"
             else "-",
             f"{passed}/{len(decided)}" if decided else "-",
             result.status + (", by hand too" if result.needs_manual else ""),
             f"{result.seconds:.2f}",
-            remark(result),
+            Text(remark(result)),
         )
     console.print(grid)
     graded = [result for result in results if result.status == "graded"]
@@ -79,7 +89,18 @@ def table(assignment: str, results: Sequence[Result], console: Console) -> None:
             f"{number(graded[0].max_score)}, isolation: {graded[0].isolation}"
         )
     for name, count in misconceptions(results).most_common():
-        console.print(f"  {count:3d} x {name}", highlight=False)
+        console.print(f"  {count:3d} x {name}", highlight=False, markup=False)
+    if kept:
+        console.print(
+            f"{kept} of {len(results)} still held and were not graded again (--force does)."
+        )
+    for change in changes:
+        moved = ", ".join(change.moved[:4]) + (" and more" if len(change.moved) > 4 else "")
+        console.print(
+            f"{change.student}: {number(change.before)} -> {number(change.after)}  {moved}",
+            markup=False,
+            highlight=False,
+        )
 
 
 def as_markdown(assignment: str, results: Sequence[Result]) -> str:

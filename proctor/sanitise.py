@@ -45,7 +45,12 @@ def markdown(text: str) -> str:
 
 def markup(text: str) -> str:
     """HTML on nh3's allow list: no script, no handler, no style, no address that runs code."""
-    return nh3.clean(text[:MAX_TEXT], url_schemes={"http", "https", "mailto"})
+    return nh3.clean(_MACRO.sub("", text[:MAX_TEXT]), url_schemes={"http", "https", "mailto"})
+
+
+def escaped(text: str) -> str:
+    """Text that stands in HTML as it is; the page's mathematics takes no macro from it."""
+    return html.escape(_MACRO.sub("", _text(text)))
 
 
 def _picture(mime: str, data: Any) -> str | None:

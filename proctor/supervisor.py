@@ -48,9 +48,11 @@ class Supervisor:
         self.settings = assignment.course.settings
         self.isolation = _isolation(isolation or self.settings.isolation)
         self.numbers = itertools.count(1)
+        self.resources = contextlib.ExitStack()
         self.tests: dict[str, list[tuple[str, float]]] = {}  # grade cell: its hidden tests
 
-    def __enter__(self) -> Supervisor:
+    def start(self) -> None:
+        """Start the warm processes, without waiting for them."""
         course = self.assignment.course
         self.worker = Warm(
             "proctor.worker",
@@ -60,6 +62,7 @@ class Supervisor:
                 "packages": list(self.settings.packages),
             },
         )
+        self.resources.callback(self.worker.close)
         suite = self.assignment.suite
         self.tester = Warm(
             "proctor.tester",
@@ -70,6 +73,11 @@ class Supervisor:
                 "imports": [line for t in self.assignment.templates for line in t.imports],
             },
         )
+        self.resources.callback(self.tester.close)
+
+    def __enter__(self) -> Supervisor:
+        if not hasattr(self, "tester"):
+            self.start()
         try:
             inventory = json.loads(self.tester.ready())
             self.worker.ready()
@@ -88,8 +96,7 @@ class Supervisor:
         self.close()
 
     def close(self) -> None:
-        self.worker.close()
-        self.tester.close()
+        self.resources.close()
 
     @property
     def total(self) -> float:

@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +278,7 @@ class Suite:
 
         self.grading = grading
         vars(hypothesis.core)["global_force_seed"] = seed(grading.job["seed"], "hypothesis")
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for item, following in zip_longest(items, items[1:]):
             testing.take_kind()
             failure = attempt(item, following)
             event: dict[str, Any] = {"test": self.tests[item].name, "message": ""}
@@ -287,7 +288,7 @@ class Suite:
                 if grading.job.get("explain"):
                     event["detail"] = _trace(failure)
                     if isinstance(failure, RemoteError):
-                        event["detail"] += failure.remote_traceback
+                        event["detail"] += printable(failure.remote_traceback)
             grading.events(event="test", passed=failure is None, seconds=grading.lap(), **event)
 
 
@@ -322,6 +323,11 @@ def warm_up(items: list[pytest.Item]) -> None:
         with contextlib.suppress(Exception):  # a test that cannot be drawn says so when it is run
             function(*[None] * len(inspect.signature(function).parameters))
         handle.inner_test = inner
+
+
+def printable(text: str) -> str:
+    """A student's text without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def _trace(error: BaseException) -> str:

@@ -15,12 +15,14 @@ import operator
 import os
 import random
 import signal
+import site
 import socket
 import sys
 import sysconfig
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -331,21 +333,25 @@ def readable_paths() -> list[str]:
     """What a worker may read: the standard library, shared libraries, packages imported so far."""
     paths = {sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"]}
     paths |= {path for path in ("/lib", "/usr/lib", "/lib64", "/usr/lib64") if os.path.isdir(path)}
-    paths.add(os.path.join(sys.base_prefix, "lib"))
-    site = sysconfig.get_paths()["purelib"]
+    # of a Python that brings its own libraries: them alone, other packages lie beside them
+    paths |= {str(path) for path in Path(sys.base_prefix, "lib").glob("*.so*")}
+    packages = sysconfig.get_paths()["purelib"]
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if file and "." not in name and file.startswith(site):
+        if file and "." not in name and file.startswith(packages):
             place = os.path.dirname(file)
-            paths.add(file if place == site else place)
-            if os.path.isdir(f"{site}/{name}.libs"):
-                paths.add(f"{site}/{name}.libs")
-    return sorted(os.path.realpath(path) for path in paths)
+            paths.add(file if place == packages else place)
+            if os.path.isdir(f"{packages}/{name}.libs"):
+                paths.add(f"{packages}/{name}.libs")
+    return sorted({os.path.realpath(path) for path in paths})
 
 
 def main() -> None:
     """The warm worker: import what a notebook may need, then serve."""
     configuration, control = forks.configuration(), forks.control()
+    # What is installed, and nothing that a .pth file points at: a course's folder may be there.
+    installed = tuple({sys.prefix, sys.base_prefix, *site.getsitepackages()})
+    sys.path[:] = [path for path in sys.path if path.startswith(installed)]
     shell = Shell.warm()
     modules = [
         (stem, marshal.loads(base64.b64decode(code))) for stem, code in configuration["modules"]

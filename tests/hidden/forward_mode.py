@@ -223,5 +223,5 @@ def connected(
     data = program, list(inputs), directions, list(parameters), turns, constants
     _, slope, _ = derivative(student, *data)
     _, _, expected = on(reference, *data)
-    known = {CUT: lambda seen: expected.any() and not seen.any(), **(symptoms or {})}
+    known = {**(symptoms or {}), CUT: lambda seen: expected.any() and not seen.any()}
     same(slope, expected, rtol=1e-4, atol=1e-6, symptoms=known)

@@ -1,0 +1,266 @@
+"""nbgrader's gradebook, written a group of submissions at a time, in one transaction.
+
+The tables are nbgrader's own (nbgrader.api); only the statements are ours: its methods open a
+transaction per row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proctor.course import Assignment
+from proctor.errors import CourseError, ProctorError
+
+if TYPE_CHECKING:
+    from nbgrader.api import Gradebook
+
+Place = tuple[str, str]  # notebook, cell
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the gradebook shall say of one student's submission.
+
+    A score of None waits for a human; a comment of None is no comment.
+    """
+
+    student: str
+    timestamp: str | None = None
+    scores: dict[Place, float | None] = field(default_factory=dict)
+    comments: dict[Place, str | None] = field(default_factory=dict)
+
+
+class Book:
+    """The gradebook's entries of one assignment. Raises CourseError if it has none."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        from nbgrader.api import Gradebook, MissingEntry
+
+        course = assignment.course
+        with _alembic(), explained(course.db_url):
+            self.gradebook: Gradebook = Gradebook(course.db_url, course.course_id)
+        self.url = course.db_url
+        try:
+            found = self.gradebook.find_assignment(assignment.name)
+        except MissingEntry:
+            self.close()
+            raise CourseError(
+                f"The gradebook knows no assignment '{assignment.name}': run `nbgrader "
+                f"generate_assignment {assignment.name}` first (--force, if it was released without "
+                "this gradebook), or grade with --no-record."
+            ) from None
+        self.assignment_id: str = found.id
+        self.notebooks: dict[str, str] = {
+            notebook.id: notebook.name for notebook in found.notebooks
+        }
+        self.graded: dict[str, list[tuple[str, str]]] = {}  # notebook id: (cell id, name)
+        self.commented: dict[str, list[tuple[str, str]]] = {}
+        self.released: dict[Place, str] = {}
+        for notebook in found.notebooks:
+            graded = [*notebook.grade_cells, *notebook.task_cells]
+            commented = [*notebook.solution_cells, *notebook.task_cells]
+            self.graded[notebook.id] = [(cell.id, cell.name) for cell in graded]
+            self.commented[notebook.id] = [(cell.id, cell.name) for cell in commented]
+            for cell in notebook.source_cells:
+                self.released[notebook.name, cell.name] = cell.source
+        self.gradebook.db.commit()
+
+    def close(self) -> None:
+        self.gradebook.close()
+        self.gradebook.engine.dispose()
+
+    def scores(self) -> dict[str, dict[Place, float | None]]:
+        """What the gradebook says of each student: points per (notebook, cell), if any yet."""
+        from nbgrader.api import BaseCell, Grade, Notebook, SubmittedAssignment, SubmittedNotebook
+        from sqlalchemy import select
+
+        query = (
+            select(SubmittedAssignment.student_id, Notebook.name, BaseCell.name, Grade.auto_score)
+            .select_from(Grade)
+            .join(SubmittedNotebook, SubmittedNotebook.id == Grade.notebook_id)
+            .join(SubmittedAssignment, SubmittedAssignment.id == SubmittedNotebook.assignment_id)
+            .join(Notebook, Notebook.id == SubmittedNotebook.notebook_id)
+            .join(BaseCell, BaseCell.id == Grade.cell_id)
+            .where(SubmittedAssignment.assignment_id == self.assignment_id)
+        )
+        found: dict[str, dict[Place, float | None]] = {}
+        with explained(self.url):
+            for student, notebook, cell, score in self.gradebook.db.execute(query):
+                found.setdefault(student, {})[notebook, cell] = score
+            self.gradebook.db.rollback()
+        return found
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write these entries, all or none."""
+        if not entries:
+            return
+        with explained(self.url), self._transaction() as db:
+            self._write(db, entries)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        db = self.gradebook.db
+        try:
+            yield db
+            db.commit()
+        except BaseException:
+            db.rollback()
+            raise
+
+    def _write(self, db: Any, entries: Sequence[Entry]) -> None:
+        from nbgrader.api import Comment, Grade, Student, SubmittedAssignment, SubmittedNotebook
+
+        by_student = {entry.student: entry for entry in entries}
+        known = _rows(db, Student, Student.id, by_student)
+        _insert(db, Student, [{"id": name} for name in by_student if name not in known])
+
+        mine = SubmittedAssignment.assignment_id == self.assignment_id
+        found = _rows(db, SubmittedAssignment, SubmittedAssignment.student_id, by_student, mine)
+        submissions = {row.student_id: row.id for row in found.values()}
+        fresh = [
+            {"id": _new_id(), "assignment_id": self.assignment_id, "student_id": name}
+            | {"timestamp": _time(entry.timestamp)}
+            for name, entry in by_student.items()
+            if name not in submissions
+        ]
+        _insert(db, SubmittedAssignment, fresh)
+        dated = [
+            {"id": submissions[name], "timestamp": _time(entry.timestamp)}
+            for name, entry in by_student.items()
+            if name in submissions and entry.timestamp
+        ]
+        _update(db, SubmittedAssignment, dated)
+        submissions |= {row["student_id"]: row["id"] for row in fresh}
+
+        ids = set(submissions.values())
+        found = _rows(db, SubmittedNotebook, SubmittedNotebook.assignment_id, ids)
+        notebooks = {(row.assignment_id, row.notebook_id): row.id for row in found.values()}
+        missing = [
+            {"id": _new_id(), "assignment_id": submission, "notebook_id": notebook}
+            for submission in ids
+            for notebook in self.notebooks
+            if (submission, notebook) not in notebooks
+        ]
+        _insert(db, SubmittedNotebook, missing)
+        notebooks |= {(row["assignment_id"], row["notebook_id"]): row["id"] for row in missing}
+
+        inside = list(notebooks.values())
+        grades = {
+            (r.notebook_id, r.cell_id): r
+            for r in _rows(db, Grade, Grade.notebook_id, inside).values()
+        }
+        comments = {
+            (r.notebook_id, r.cell_id): r
+            for r in _rows(db, Comment, Comment.notebook_id, inside).values()
+        }
+        rows: dict[Any, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+            Grade: ([], []),
+            Comment: ([], []),
+        }
+        for name, entry in by_student.items():
+            for notebook_id, notebook in self.notebooks.items():
+                place = notebooks[submissions[name], notebook_id]
+                for cell_id, cell in self.graded[notebook_id]:
+                    score = entry.scores.get((notebook, cell), 0.0)
+                    old = grades.get((place, cell_id))
+                    manual = old is not None and old.manual_score is not None
+                    value = {"auto_score": score, "needs_manual_grade": score is None or manual}
+                    _put(rows[Grade], old, place, cell_id, value)
+                for cell_id, cell in self.commented[notebook_id]:
+                    comment = entry.comments.get((notebook, cell))
+                    old = comments.get((place, cell_id))
+                    _put(rows[Comment], old, place, cell_id, {"auto_comment": comment})
+        for table, (new, changed) in rows.items():
+            _insert(db, table, new)
+            _update(db, table, changed)
+
+
+def _put(
+    rows: tuple[list[dict[str, Any]], list[dict[str, Any]]],
+    old: Any,
+    notebook: str,
+    cell: str,
+    value: dict[str, Any],
+) -> None:
+    if old is None:
+        rows[0].append({"id": _new_id(), "notebook_id": notebook, "cell_id": cell} | value)
+    else:
+        rows[1].append({"id": old.id} | value)
+
+
+def _rows(db: Any, model: Any, column: Any, values: Iterable[str], *also: Any) -> dict[str, Any]:
+    """The rows of a table whose column has one of these values, by id."""
+    from sqlalchemy import select
+
+    wanted = list(values)
+    found: dict[str, Any] = {}
+    for start in range(0, len(wanted), 500):  # SQLite takes so many values in one statement
+        query = select(model.__table__).where(column.in_(wanted[start : start + 500]), *also)
+        found |= {row.id: row for row in db.execute(query)}
+    return found
+
+
+def _insert(db: Any, model: Any, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        db.execute(model.__table__.insert(), rows)
+
+
+def _update(db: Any, model: Any, rows: list[dict[str, Any]]) -> None:
+    from sqlalchemy import bindparam
+
+    if rows:
+        table = model.__table__
+        values: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "id"}
+        statement = table.update().where(table.c.id == bindparam("row_id")).values(values)
+        db.connection().execute(statement, [{**row, "row_id": row["id"]} for row in rows])
+
+
+def _new_id() -> str:
+    from nbgrader.api import new_uuid
+
+    return str(new_uuid())
+
+
+def _time(text: str | None) -> datetime | None:
+    from nbgrader.utils import parse_utc
+
+    moment: datetime | None = parse_utc(text)
+    return moment
+
+
+@contextlib.contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Say in a sentence what keeps the gradebook from being read or written."""
+    from sqlalchemy.exc import SAWarning, SQLAlchemyError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SAWarning)
+            yield
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error)
+        if "locked" in reason:
+            reason = "another program is writing it; try again when that has ended"
+        raise ProctorError(
+            f"The gradebook {url} cannot be used: {reason}. Results so far are kept, and are "
+            "recorded when you run the command again."
+        ) from None
+
+
+@contextlib.contextmanager
+def _alembic() -> Iterator[None]:
+    """nbgrader calls the program `alembic`: the environment's programs must be on PATH."""
+    before = os.environ.get("PATH", "")
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
