@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 
 
 def configure(config: Any) -> None:
-    """Let `nbgrader autograde` and `nbgrader generate_assignment` work with proctor.
+    """Let nbgrader's `autograde`, `generate_assignment` and `generate_feedback` work with proctor.
 
     Call it in nbgrader_config.py: `proctor.configure(c)`. It sets these traits, and no more.
     """
@@ -34,9 +34,16 @@ def configure(config: Any) -> None:
     ]
     config.Autograde.autograde_preprocessors = [
         "proctor.preprocessors.Grade",
+        "nbconvert.preprocessors.ClearMetadataPreprocessor",
+        "nbgrader.preprocessors.LimitOutput",
         "nbgrader.preprocessors.SaveAutoGrades",
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
+    ]
+    config.GenerateFeedback.preprocessors = [
+        "proctor.preprocessors.HideTests",
+        "nbgrader.preprocessors.GetGrades",
+        "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
     ]
     config.GenerateAssignment.preprocessors = [
         "proctor.preprocessors.CheckSuite",

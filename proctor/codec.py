@@ -123,10 +123,10 @@ def _crosses(keys: Any) -> bool:
     )
 
 
-def decode(body: bytes, resolve: Resolve) -> Any:
+def decode(body: bytes | bytearray, resolve: Resolve) -> Any:
     """The value of a body; `resolve` turns the number of a reference into an object.
 
-    Arrays are read-only. Raises ProtocolError for anything that `encode` cannot have made.
+    Arrays are read-only, unless the body is a bytearray. Raises ProtocolError for anything that `encode` cannot have made.
     """
     try:
         value, end = _decode(body, 0, resolve, 0, [MAX_VALUES])
@@ -139,10 +139,12 @@ def decode(body: bytes, resolve: Resolve) -> Any:
     return value
 
 
-def _decode(body: bytes, at: int, resolve: Resolve, depth: int, room: list[int]) -> tuple[Any, int]:
+def _decode(
+    body: bytes | bytearray, at: int, resolve: Resolve, depth: int, room: list[int]
+) -> tuple[Any, int]:
     if depth > MAX_DEPTH + 2:
         raise ProtocolError(f"a value is nested more than {MAX_DEPTH} deep")
-    tag = body[at : at + 1]
+    tag = bytes(body[at : at + 1])
     at += 1
     if tag in _CONSTANTS:
         return _CONSTANTS[tag], at
@@ -180,7 +182,7 @@ def _decode(body: bytes, at: int, resolve: Resolve, depth: int, room: list[int])
     if tag == b"S":
         return body[at:end].decode("utf-8", "surrogatepass"), end
     if tag == b"B":
-        return body[at:end], end
+        return bytes(body[at:end]), end
     if tag in (b"L", b"U", b"E"):
         _take(room, count)
         items = []
@@ -205,7 +207,7 @@ def _take(room: list[int], count: int) -> None:
         raise ProtocolError(f"a frame holds more than {MAX_VALUES} values")
 
 
-def _decode_array(body: bytes, at: int) -> tuple[np.ndarray, int]:
+def _decode_array(body: bytes | bytearray, at: int) -> tuple[np.ndarray, int]:
     end = at + 1 + body[at]
     dtype = _DTYPES[body[at + 1 : end].decode("ascii")]
     ndim, at = body[end], end + 1
@@ -251,6 +253,10 @@ class Frames:
         body = bytes(memoryview(self.buffer)[_U32.size : end])
         del self.buffer[:end]
         return body
+
+    def wait(self, seconds: float) -> bool:
+        """Whether something has arrived within these seconds."""
+        return bool(self.buffer) or bool(self.poll.poll(seconds * 1000))
 
     def _fill(self, count: int, deadline: float | None) -> None:
         while len(self.buffer) < count:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import base64
+import fnmatch
 import hashlib
 import marshal
 import os
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from traitlets import Float, Integer, List, Unicode
+from traitlets import Enum, Float, Integer, List, Unicode
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import PyFileConfigLoader
 
-from proctor import ingest
+from proctor import ingest, plain
 from proctor.errors import CourseError
 from proctor.export import module_name
+
+MAX_FILES = 48 << 20  # bytes of all supporting files: they are handed to each worker
 
 
 class Proctor(Configurable):
@@ -29,10 +33,18 @@ class Proctor(Configurable):
     suites = Unicode(
         "tests/hidden", help="The folder of the hidden suites, one folder per assignment."
     ).tag(config=True)
+    checks = Enum(
+        ["", "tester", "worker"],
+        "",
+        help="Where test cells run: 'tester' beside the student's code, which decides nothing "
+        "then; 'worker' in the student's process, as nbgrader has it. '' takes the tester for an "
+        "assignment with a hidden suite and for a course with a package, else the worker.",
+    ).tag(config=True)
     packages = List(
         Unicode(),
         ["numpy"],
-        help="The packages that students may import, besides the standard library.",
+        help="The packages that students may import, besides the standard library; where test "
+        "cells run in the worker, those that the instructor's notebooks import are added.",
     ).tag(config=True)
     isolation = Unicode(
         "", help="Demand a level of isolation: full, container or none; '' takes the best."
@@ -115,12 +127,13 @@ class Course:
 
     def assignment(self, name: str) -> Assignment:
         """Raises CourseError, with the names there are, if there is none of that name."""
-        if name not in self.assignments:
+        found = Assignment(self, name)
+        if name not in self.assignments and not (found.checks == "worker" and found.templates):
             known = ", ".join(self.assignments) or "none"
             raise CourseError(
                 f"There is no assignment '{name}' in {self.root / 'source'}. There are: {known}."
             )
-        return Assignment(self, name)
+        return found
 
 
 class Assignment:
@@ -134,32 +147,73 @@ class Assignment:
         return self.course.folder("source", ".", self.name)
 
     @cached_property
-    def templates(self) -> list[ingest.Template]:
-        """The instructor's notebooks; the main one first."""
-        paths = sorted(
+    def checks(self) -> str:
+        """Where its test cells run: 'tester' or 'worker'."""
+        course = self.course
+        chosen = str(course.settings.checks)
+        return chosen or ("tester" if course.package or self._suite else "worker")
+
+    @property
+    def notebooks(self) -> list[Path]:
+        """The instructor's notebooks in source/; the main one first."""
+        return sorted(
             self.source.glob("*.ipynb"), key=lambda path: (path.stem != self.name, path.stem)
         )
+
+    @cached_property
+    def templates(self) -> Sequence[ingest.Template]:
+        """What the instructor's notebooks are to grading; the main one first."""
+        if self.checks == "worker":
+            return plain.templates(self.course, self.name, self.notebooks)
         stubs = ingest.Stubs.of(self.course.config)
-        return [ingest.read(path, self.course.package, stubs) for path in paths]
+        return [ingest.read(path, self.course.package, stubs) for path in self.notebooks]
 
     @cached_property
     def suite(self) -> Path | None:
         """The folder of its hidden suite, if it has one."""
+        return self._suite if self.checks == "tester" else None
+
+    @cached_property
+    def _suite(self) -> Path | None:
         path = self.course.root / self.course.settings.suites / self.name
         return path if any(path.glob("test_*.py")) else None
 
     @cached_property
     def files(self) -> dict[str, bytes]:
         """Supporting files: what stands beside the notebooks in source/."""
-        found = {}
+        config, found = self.course.config, {}
+        left_out = [".ipynb_checkpoints"]
+        left_out += plain.setting(config, "CourseDirectory", "ignore", ["*.pyc", "__pycache__"])
+        excluded = plain.setting(config, "Autograde", "exclude_overwriting", {})
+        theirs = set(map(os.path.normpath, excluded.get(self.name, [])))
         for path in sorted(self.source.rglob("*")):
-            if (
-                path.is_file()
-                and path.suffix != ".ipynb"
-                and ".ipynb_checkpoints" not in path.parts
-            ):
-                found[path.relative_to(self.source).as_posix()] = path.read_bytes()
-        return found
+            place = path.relative_to(self.source)
+            ignored = any(fnmatch.filter(place.parts, pattern) for pattern in left_out)
+            if path.is_file() and path.suffix != ".ipynb" and not ignored:
+                found[place.as_posix()] = path
+        found = {name: path for name, path in found.items() if name not in theirs}
+        if (size := sum(path.stat().st_size for path in found.values())) > MAX_FILES:
+            raise CourseError(
+                f"The files beside the notebooks in {self.source} have {size >> 20} MB in all: at "
+                f"most {MAX_FILES >> 20} MB can be handed to each worker."
+            )
+        return {name: path.read_bytes() for name, path in found.items()}
+
+    @cached_property
+    def wanted(self) -> list[str]:
+        """What students may import besides the packages that the course names."""
+        if self.checks == "tester":
+            return []
+        return plain.imported([*self.notebooks, *sorted(self.source.rglob("*.py"))])
+
+    @cached_property
+    def seconds(self) -> tuple[float, float]:
+        """How long a cell may run, and a notebook in all."""
+        course = self.course
+        cell, notebook = course.settings.cell_seconds, course.settings.submission_seconds
+        if self.checks == "tester":
+            return cell, notebook
+        return plain.seconds(course.config, cell, notebook)
 
     def prerequisites(self) -> list[tuple[str, str]]:
         """The package's modules that come before this assignment, compiled, in order."""
@@ -195,6 +249,8 @@ class Assignment:
         for path in sorted(path for path in paths if path.is_file()):
             digest.update(f"{path.relative_to(self.course.root)}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
+        if self.checks == "worker":
+            digest.update(plain.rules(self.course.config, self.templates, self.seconds).encode())
         return digest.hexdigest()
 
 

@@ -54,8 +54,8 @@ class Book:
             self.close()
             raise CourseError(
                 f"The gradebook knows no assignment '{assignment.name}': run `nbgrader "
-                f"generate_assignment {assignment.name}` first (--force, if it was released without "
-                "this gradebook), or grade with --no-record."
+                f"generate_assignment {assignment.name}` first (--force, if it was released "
+                "without this gradebook), or grade with --no-record."
             ) from None
         self.assignment_id: str = found.id
         self.notebooks: dict[str, str] = {

@@ -58,6 +58,10 @@ class Template:
         """The instructor's cells that nbgrader knows, by grade_id."""
         return {nbgrader(cell)["grade_id"]: cell for cell in self.cells if nbgrader(cell)}
 
+    def restore(self, notebook: Notebook) -> Submission:
+        """A submission with the instructor's cells put back. Raises Rejected."""
+        return restore(notebook, self)
+
 
 @dataclass
 class Submission:
@@ -302,7 +306,7 @@ def _cell(cell: Any, number: int) -> Cell:
 
 def ingest(data: bytes, template: Template) -> Submission:
     """A submission's notebook, restored against its template; raises Rejected."""
-    return restore(parse(data), template)
+    return template.restore(parse(data))
 
 
 def restore(notebook: Notebook, template: Template) -> Submission:
@@ -328,8 +332,8 @@ def restore(notebook: Notebook, template: Template) -> Submission:
     for name in owned:
         if name not in seen:
             notes.append(f"cell '{name}' was missing: restored")
-            cells.insert(_place(name, list(owned), cells), _blank(owned[name], template))
-    _unique_ids(cells)
+            cells.insert(place(name, list(owned), cells), _blank(owned[name], template))
+    unique_ids(cells)
     fresh = {
         "cells": cells,
         "metadata": copy.deepcopy(template.metadata),
@@ -370,7 +374,7 @@ def _blank(original: Cell, template: Template) -> Cell:
     return cell
 
 
-def _place(name: str, order: list[str], cells: list[Cell]) -> int:
+def place(name: str, order: list[str], cells: list[Cell]) -> int:
     """Where a missing cell belongs: after the nearest cell that precedes it in the template."""
     at = {nbgrader(cell).get("grade_id"): index for index, cell in enumerate(cells)}
     for before in reversed(order[: order.index(name)]):
@@ -379,7 +383,8 @@ def _place(name: str, order: list[str], cells: list[Cell]) -> int:
     return 0
 
 
-def _unique_ids(cells: list[Cell]) -> None:
+def unique_ids(cells: list[Cell]) -> None:
+    """Give each cell an id of its own."""
     seen: set[str] = set()
     for number, cell in enumerate(cells, 1):
         while cell["id"] in seen:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import copy
-import functools
 import hashlib
 import json
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import nbformat
 from nbgrader.preprocessors import NbGraderPreprocessor
 
-from proctor import ingest
+from proctor import ingest, plain
 from proctor.course import Assignment, Course
 from proctor.errors import CourseError
 from proctor.record import autograded
@@ -27,31 +26,38 @@ Resources = dict[str, Any]
 Node = Any  # nbformat's NotebookNode is untyped
 
 
-@functools.cache
-def _course(root: Path) -> Course:
-    return Course.load(root)
+_warm: dict[str, Supervisor] = {}  # the one that was used last, by what it grades
 
 
-@functools.cache
 def _supervisor(assignment: Assignment) -> Supervisor:
-    supervisor = Supervisor(assignment)
-    supervisor.__enter__()
-    atexit.register(supervisor.close)
-    return supervisor
+    """The warm processes of an assignment, for as long as nbgrader is at it."""
+    key = repr((assignment.source, assignment.fingerprint, assignment.course.config))
+    if key not in _warm:
+        _cool_down()
+        supervisor = Supervisor(assignment)
+        supervisor.__enter__()
+        _warm[key] = supervisor
+    return _warm[key]
 
 
-@functools.cache
-def _assignment(root: Path, name: str) -> Assignment:
-    return _course(root).assignment(name)
+@atexit.register
+def _cool_down() -> None:
+    while _warm:
+        _warm.popitem()[1].close()
 
 
 class _Preprocessor(NbGraderPreprocessor):  # type: ignore[misc]
-    """What the three have in common: nbgrader works in the course's folder."""
+    """What the preprocessors have in common: nbgrader works in the course's folder."""
+
+    def assignment(self, resources: Resources) -> Assignment:
+        """The assignment that nbgrader is at, as its own configuration has it."""
+        course = Course(Path.cwd(), self.config)
+        return Assignment(course, resources["nbgrader"]["assignment"])
 
     def place(self, resources: Resources) -> tuple[Assignment, ingest.Template, str]:
         """The assignment, the notebook's template and the student that nbgrader is at."""
         where = resources["nbgrader"]
-        assignment = _assignment(Path.cwd(), where["assignment"])
+        assignment = self.assignment(resources)
         for template in assignment.templates:
             if template.name == where["notebook"]:
                 return assignment, template, where["student"]
@@ -77,9 +83,13 @@ class Grade(_Preprocessor):
     def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
         assignment, template, student = self.place(resources)
         folder = assignment.course.folder("submitted", student, assignment.name)
-        data = ingest.fetch(folder / f"{template.name}.ipynb")
+        if isinstance(template, plain.PlainTemplate):
+            data = json.dumps(nb).encode()  # restored, and cells put back by OverwriteCells
+            submission = ingest.Submission(ingest.parse(data), [])
+        else:
+            data = ingest.fetch(folder / f"{template.name}.ipynb")
+            submission = ingest.ingest(data, template)
         key = hashlib.sha256(data).hexdigest() + assignment.fingerprint
-        submission = ingest.ingest(data, template)
         files = ingest.supporting_files(folder, assignment.files)
         verdict = _supervisor(assignment).grade_notebook(template, submission, key, files, 0)
         graded = autograded(submission, verdict)
@@ -99,8 +109,23 @@ class CheckSuite(_Preprocessor):
     def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
         from proctor.release import check_template
 
-        assignment, template, _ = self.place(resources)
-        check_template(_supervisor(assignment), template)
+        if self.assignment(resources).checks == "tester":
+            assignment, template, _ = self.place(resources)
+            check_template(_supervisor(assignment), template)
+        return nb, resources
+
+
+class HideTests(_Preprocessor):
+    """Leaves regions of hidden tests out of feedback, and what such a cell put out."""
+
+    def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
+        begin, end = plain.delimiters(self.config)
+        for cell in nb.cells:
+            if ingest.is_locked(ingest.nbgrader(cell)) and begin in cell.source:
+                cell.source = plain.visible(cell.source, begin, end)
+                if cell.cell_type == "code":
+                    ours = [each for each in cell.outputs if each.output_type == "execute_result"]
+                    cell.outputs = ours[:1]
         return nb, resources
 
 

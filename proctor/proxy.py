@@ -11,11 +11,12 @@ import builtins
 import re
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from proctor import codec
 
+LONG = 0.02  # seconds after which an answer is waited for without hurry
 GRACE = 2.0  # seconds that a worker has, beyond its own alarm, before it counts as stuck
 MAX_TRAFFIC = 1 << 30  # bytes that one submission may send
 MAX_ITEMS = 100_000  # items that an iteration over a proxy may give
@@ -82,6 +83,7 @@ class Channel:
         self.gone: str | None = None
         self.calls = self.traffic = 0
         self.seconds = 0.0
+        self.on_wait: Callable[[], None] = lambda: None  # called before a long wait
 
     def request(
         self, name: str, *arguments: Any, seconds: float | None = None, **options: Any
@@ -96,6 +98,8 @@ class Channel:
         started = time.monotonic()
         try:
             self.frames.send(body)
+            if not self.frames.wait(LONG):
+                self.on_wait()
             reply = self.frames.receive(started + limit + GRACE)
             self.traffic += len(reply)
             if self.traffic > MAX_TRAFFIC:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proctor import ingest, sanitise
+from proctor import ingest, plain, sanitise
 from proctor.course import Assignment
 from proctor.errors import ProctorError
 from proctor.gradebook import Book, Entry, Place
@@ -53,6 +53,9 @@ def autograded(submission: Submission, verdict: NotebookVerdict) -> Notebook:
             decided = tests.get(meta.get("grade_id", ""), [])
             if meta.get("grade") and not meta.get("solution"):
                 cell["outputs"] = [_points(decided, count)]
+                if any(test.decided == "student" for test in decided):
+                    own = sanitise.outputs(verdict.outputs.get(cell["id"]))
+                    cell["outputs"] += plain.beside(own)
             else:
                 cell["outputs"] = sanitise.outputs(verdict.outputs.get(cell["id"]))
             cell["execution_count"] = count
@@ -60,8 +63,15 @@ def autograded(submission: Submission, verdict: NotebookVerdict) -> Notebook:
     return {**submission.notebook, "cells": cells}
 
 
+def total(tests: list[TestResult]) -> float:
+    """The points of a grade cell's tests; parts of it may be thirds."""
+    points = sum(test.points for test in tests)
+    return points if len(tests) == 1 else round(points, 4)
+
+
 def _points(tests: list[TestResult], count: int) -> dict[str, Any]:
-    points = number(sum(test.points for test in tests))
+    # all digits: it is what nbgrader reads
+    points = repr(total(tests)).removesuffix(".0")
     rows = "".join(
         f"<tr><td>{'passed' if test.status == 'passed' else 'failed'}</td>"
         f"<td>{number(test.points)} of {number(test.max_points)}</td>"
@@ -69,6 +79,8 @@ def _points(tests: list[TestResult], count: int) -> dict[str, Any]:
         for test in tests
     )
     table = f"<table><tr><th>test</th><th>points</th><th></th></tr>{rows}</table>"
+    if any(test.decided == "student" for test in tests):
+        table += f"<p>{plain.DECIDED}</p>"
     return {
         "output_type": "execute_result",
         "execution_count": count,
@@ -237,14 +249,13 @@ class Recorder:
 
 def scores_by_cell(result: Result) -> dict[tuple[str, str], float | None]:
     """Points per (notebook, grade cell); None where a human has to grade."""
-    scores: dict[tuple[str, str], float | None] = {}
+    found: dict[tuple[str, str], list[TestResult]] = {}
     for test in result.tests:
-        place = test.notebook, test.cell
-        so_far = scores.get(place, 0.0)
-        scores[place] = (
-            None if test.status == "manual" or so_far is None else round(so_far + test.points, 4)
-        )
-    return scores
+        found.setdefault((test.notebook, test.cell), []).append(test)
+    return {
+        place: None if any(test.status == "manual" for test in tests) else total(tests)
+        for place, tests in found.items()
+    }
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -51,9 +51,9 @@ class Store:
                 data = ingest.fetch(folder / name)
             except ingest.Rejected as error:
                 data = str(error).encode()
-            digest.update(f"{name}\0{hashlib.sha256(data).hexdigest()}\0".encode())
+            digest.update(os.fsencode(f"{name}\0{hashlib.sha256(data).hexdigest()}\0"))
         for name, data in sorted(ingest.supporting_files(folder, {}).items()):
-            digest.update(f"{name}\0{hashlib.sha256(data).hexdigest()}\0".encode())
+            digest.update(os.fsencode(f"{name}\0{hashlib.sha256(data).hexdigest()}\0"))
         return digest.hexdigest()
 
     def load(self, student: str) -> Stored | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from proctor import codec, ingest, jail
+from proctor import codec, ingest, jail, plain
 from proctor.course import Assignment
 from proctor.errors import CourseError, ProctorError
 from proctor.forks import Warm
@@ -45,6 +45,7 @@ class Supervisor:
 
     def __init__(self, assignment: Assignment, isolation: str = "", explain: bool = False) -> None:
         self.assignment, self.explain = assignment, explain
+        self.measure = False  # have each notebook say what it cost, for a bench
         self.settings = assignment.course.settings
         self.isolation = _isolation(isolation or self.settings.isolation)
         self.numbers = itertools.count(1)
@@ -60,6 +61,8 @@ class Supervisor:
                 "package": course.package,
                 "modules": self.assignment.prerequisites(),
                 "packages": list(self.settings.packages),
+                "wanted": self.assignment.wanted,
+                "plain": self.assignment.checks == "worker",
             },
         )
         self.resources.callback(self.worker.close)
@@ -177,11 +180,14 @@ class Supervisor:
         """Run one notebook in a worker and decide it in a tester."""
         events, note = self._run(self._job(template, submission, key), files, slot)
         verdict = NotebookVerdict(template.name, notes=[note] if note else [])
+        verdict.events = events if self.measure else []
         checks: dict[str, str] = {}
         tests: dict[str, dict[str, Any]] = {}
+        words: dict[str, plain.Word] = {}
         for event in events:
             if event["event"] == "cell":
                 verdict.outputs[event["cell"]] = event["outputs"]
+                words[event["cell"]] = plain.Word(*event["word"])
                 if event["note"]:
                     verdict.notes.append(f"cell '{event['cell']}': {event['note']}")
             elif event["event"] == "check":
@@ -189,7 +195,9 @@ class Supervisor:
             elif event["event"] == "test":
                 tests[event["test"]] = event
         for cell in template.grade_cells.values():
-            if cell.manual:
+            if isinstance(template, plain.PlainTemplate):
+                verdict.tests.append(plain.decide(template, cell, submission, words))
+            elif cell.manual:
                 verdict.tests += [_manual(template, cell, submission)]
             elif cell.name in self.tests:
                 verdict.tests += [
@@ -216,7 +224,10 @@ class Supervisor:
             grade = template.grade_cells.get(ingest.nbgrader(cell).get("grade_id", ""))
             if cell["cell_type"] != "code" or (grade and grade.name in self.tests):
                 continue
-            kind = "check" if grade and not grade.manual else "student"
+            if plain.skipped(cell):
+                continue
+            visible = grade and not grade.manual and self.assignment.checks == "tester"
+            kind = "check" if visible else "student"
             cells.append(
                 {
                     "id": grade.name if kind == "check" and grade else cell["id"],
@@ -231,9 +242,11 @@ class Supervisor:
                 name for cell in template.grade_cells for name, _ in self.tests.get(cell, [])
             ],
             "seed": hashlib.sha256(key.encode()).hexdigest(),
-            "cell_seconds": self.settings.cell_seconds,
+            "ignored": plain.ignored(self.assignment.course.config),
+            "cell_seconds": self.assignment.seconds[0],
             "call_seconds": self.settings.call_seconds,
             "explain": self.explain,
+            "measure": self.measure,
         }
 
     def _run(
@@ -242,7 +255,7 @@ class Supervisor:
         """The events of a job, and a note if it was cut short."""
         number = next(self.numbers)
         limits = jail.Limits(
-            memory=self.settings.memory << 20, cpu=int(self.settings.submission_seconds) + 1
+            memory=self.settings.memory << 20, cpu=int(self.assignment.seconds[1]) + 1
         )
         mine, testers = socket.socketpair()
         channel, workers = socket.socketpair()
@@ -277,11 +290,11 @@ class Supervisor:
                 connection.close()
 
     def _collect(self, tester: codec.Frames) -> tuple[list[dict[str, Any]], str | None]:
-        deadline = time.monotonic() + self.settings.submission_seconds + SLACK
+        deadline = time.monotonic() + self.assignment.seconds[1] + SLACK
         events: list[dict[str, Any]] = []
         try:
             while True:
-                events.append(json.loads(tester.receive(deadline)))
+                events += json.loads(tester.receive(deadline))
                 if events[-1]["event"] == "done":
                     return events, None
                 if events[-1]["event"] == "no worker":
@@ -291,7 +304,7 @@ class Supervisor:
         except TimeoutError:
             return (
                 events,
-                f"took longer than {self.settings.submission_seconds:.0f} s: what was decided by "
+                f"took longer than {self.assignment.seconds[1]:.0f} s: what was decided by "
                 "then counts",
             )
         except EOFError:

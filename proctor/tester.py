@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -27,11 +28,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proctor import codec, forks, testing
+from proctor import codec, forks, plain, testing
 from proctor.proxy import Channel, RemoteError, Student, WorkerGone
 
 MAX_MESSAGE = 600  # characters of a message to a student
 MAX_OUTPUTS = 16 << 20  # bytes of all outputs of a notebook; what comes after is dropped
+PATIENCE = 0.02  # seconds that a decision may wait until the supervisor is told
 START_SECONDS = 20.0  # that a worker may take to enter its jail
 
 
@@ -68,13 +70,28 @@ def docstring(item: pytest.Item) -> str:
 
 
 class Events:
-    """What was decided, told to the supervisor as it happens, so that nothing decided is lost."""
+    """What was decided, told to the supervisor soon, so that nothing decided is lost.
+
+    Telling wakes the supervisor, which costs more than most tests: events wait for each other a
+    moment, but never while the worker is at work.
+    """
 
     def __init__(self, frames: codec.Frames) -> None:
         self.frames = frames
+        self.waiting: list[dict[str, Any]] = []
+        self.told = time.monotonic()
 
     def __call__(self, **event: Any) -> None:
-        self.frames.send(json.dumps(event).encode())
+        self.waiting.append(event)
+        if time.monotonic() - self.told > PATIENCE:
+            self.tell()
+
+    def tell(self) -> None:
+        """Send what waits."""
+        if self.waiting:
+            self.frames.send(json.dumps(self.waiting).encode())
+            self.waiting = []
+        self.told = time.monotonic()
 
 
 class Names(dict[str, Any]):
@@ -150,7 +167,9 @@ class Grading:
             self.suite.run(
                 [item for item in self.suite.items if self.suite.tests[item].name in wanted], self
             )
-        self.events(event="done", calls=self.channel.calls, seconds=self.channel.seconds)
+        usage = self.channel.request("usage") if self.job["measure"] else None
+        own = self.suite.own if self.suite else 0.0
+        self.events(event="done", cpu=time.process_time(), own=own, worker=usage)
 
     def lap(self) -> float:
         """Seconds since the last call."""
@@ -160,10 +179,10 @@ class Grading:
     def execute(self, cell: str, source: str) -> None:
         """Run a cell of the student's in the worker."""
         limit, before, gone = self.job["cell_seconds"], self.channel.seconds, self.channel.gone
-        note = ""
+        note, ran = "", False
         try:
             answer = self.channel.request("cell", source, seconds=limit)
-            outputs = answer[1] if type(answer) is tuple and len(answer) == 2 else []
+            ran, outputs = answer if type(answer) is tuple and len(answer) == 2 else (False, [])
         except (WorkerGone, RemoteError) as error:
             name = getattr(error, "remote_name", "WorkerGone")
             outputs = [
@@ -178,7 +197,15 @@ class Grading:
             note = f"{self.channel.gone}; no later cell could be run"
         elif gone is None and self.channel.seconds - before >= limit:
             note = f"ran longer than {limit:g} s and was interrupted"
-        self.events(event="cell", cell=cell, outputs=self.bounded(jsonable(outputs)), note=note)
+        outputs = jsonable(outputs)
+        said = plain.word(outputs, ran is True, self.job["ignored"])
+        self.events(
+            event="cell",
+            cell=cell,
+            outputs=self.bounded(outputs),
+            note=note,
+            word=[said.kind, said.text],
+        )
 
     def bounded(self, outputs: Any) -> Any:
         """A cell's outputs, while there is room: the worker's own bounds are claims."""
@@ -232,6 +259,7 @@ class Suite:
         self.tests: dict[pytest.Item, HiddenTest] = {}
         self.errors: list[str] = []
         self.grading: Grading | None = None
+        self.own = 0.0  # seconds of CPU inside the tests themselves
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "points(n): what a hidden test is worth")
@@ -257,6 +285,14 @@ class Suite:
             self.control, lambda job, descriptors: start(descriptors, self), json.dumps(inventory)
         )
         return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self) -> Generator[None, object, object]:
+        before = time.process_time()
+        try:
+            return (yield)
+        finally:
+            self.own += time.process_time() - before
 
     @pytest.fixture
     def student(self) -> Student:
@@ -359,14 +395,18 @@ def start(descriptors: list[int], suite: Suite | None) -> None:
         word = b"it said nothing"
     if word != b"ready":  # it is not in its jail
         events(event="no worker", why=word.decode(errors="replace"))
+        events.tell()
         return
     channel = Channel(worker, job["call_seconds"])
     try:
         channel.request("len", "")  # no student's code has run: if it fails, the fault is ours
     except Exception as error:
         events(event="no worker", why=str(error))
+        events.tell()
         return
+    channel.on_wait = events.tell
     Grading(job, Student(channel), events, suite).run()
+    events.tell()
 
 
 def load_package(name: str, directory: Path) -> Any:

@@ -37,7 +37,7 @@ class NotebookVerdict:
     tests: list[TestResult] = field(default_factory=list)
     outputs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    rejected: str | None = None
+    events: list[dict[str, Any]] = field(default_factory=list)  # for a bench
 
 
 @dataclass

@@ -19,6 +19,7 @@ import site
 import socket
 import sys
 import sysconfig
+import time
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
+from IPython.core.error import StdinNotImplementedError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
@@ -44,10 +46,13 @@ class Outputs:
 
     def __init__(self) -> None:
         self.items: list[Output] = []
-        self.room = MAX_OUTPUT
+        self.room, self.complained = MAX_OUTPUT, False
 
     def stream(self, name: str, text: str) -> None:
         if not self._fits(len(text)):
+            if name == "stderr" and not self.complained:  # where it decides, that it came counts
+                self.complained = True
+                self.items.append({"output_type": "stream", "name": name, "text": ["[not shown]"]})
             return
         last = self.items[-1] if self.items else {}
         if last.get("output_type") == "stream" and last["name"] == name:
@@ -61,6 +66,9 @@ class Outputs:
         }
         if self._fits(sum(len(str(text)) for text in texts.values())):
             self.items.append({"output_type": kind, "data": texts, "execution_count": count})
+        elif kind == "execute_result":  # a value may be a test cell's points
+            shown = {"text/plain": str(texts.get("text/plain", ""))[:100]}
+            self.items.append({"output_type": kind, "data": shown, "execution_count": count})
 
     def error(self, name: str, value: str, lines: list[str]) -> None:
         self.items.append(
@@ -73,7 +81,7 @@ class Outputs:
         )
 
     def take(self) -> list[Output]:
-        items, self.items, self.room = self.items, [], MAX_OUTPUT
+        items, self.items, self.room, self.complained = self.items, [], MAX_OUTPUT, False
         for item in items:
             if item["output_type"] == "stream":
                 item["text"] = "".join(item["text"])
@@ -85,7 +93,7 @@ class Outputs:
         self.room -= size
         if self.room <= 0:
             self.items.append(
-                {"output_type": "stream", "name": "stderr", "text": ["[output cut here]\n"]}
+                {"output_type": "stream", "name": "stdout", "text": ["[output cut here]\n"]}
             )
         return self.room > 0
 
@@ -218,6 +226,7 @@ class Server:
         self.objects: dict[int, Any] = {}
         self.numbers: dict[int, int] = {}
         self.count = 0
+        self.busy = 0.0  # seconds of CPU inside the student's code
 
     def reference(self, value: Any) -> int:
         """The number of an object: one object, one number, for as long as the tester holds it."""
@@ -244,13 +253,15 @@ class Server:
     def answer(self, request: bytes) -> bytes:
         try:
             name, arguments, options, seconds, forgotten = codec.decode(
-                request, self.objects.__getitem__
+                bytearray(request), self.objects.__getitem__
             )
+            before = time.process_time()
             with self.alarm(seconds):
                 try:
                     result = self.perform(name, arguments, options)
                 finally:
                     self.forget(forgotten)
+                    self.busy += time.process_time() - before
             return codec.encode((True, result), self.reference)
         except BaseException as error:
             names = [str(kind.__name__) for kind in type(error).__mro__][:16]
@@ -258,7 +269,7 @@ class Server:
                 message = str(error)[:2000]
             except BaseException:
                 message = ""
-            where = "".join(traceback.format_exception(error)[-6:])[-4000:]
+            where = "".join(traceback.format_exception(error, limit=-4))[-4000:]
             return codec.encode((False, [names, message, where]), self.reference)
 
     def perform(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -270,6 +281,8 @@ class Server:
             return self.lookup(arguments[0])
         if name == "cell":
             return self.shell.run(arguments[0])
+        if name == "usage":
+            return time.process_time(), self.busy
         if name == "lift":
             function, source, data = arguments
             exec(compile(source, f"<{function}>", "exec"), self.shell.user_ns)
@@ -346,6 +359,18 @@ def readable_paths() -> list[str]:
     return sorted({os.path.realpath(path) for path in paths})
 
 
+def as_in_a_kernel() -> None:
+    """What a notebook finds when nbgrader runs it, and can tell from here."""
+    os.environ["NBGRADER_EXECUTION"] = "autograde"
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    vars(builtins)["input"] = no_input
+
+
+def no_input(prompt: object = "") -> str:
+    """Nobody is there to answer."""
+    raise StdinNotImplementedError("input was called, but nobody can answer while it is graded")
+
+
 def main() -> None:
     """The warm worker: import what a notebook may need, then serve."""
     configuration, control = forks.configuration(), forks.control()
@@ -353,6 +378,8 @@ def main() -> None:
     installed = tuple({sys.prefix, sys.base_prefix, *site.getsitepackages()})
     sys.path[:] = [path for path in sys.path if path.startswith(installed)]
     shell = Shell.warm()
+    if configuration["plain"]:
+        as_in_a_kernel()
     modules = [
         (stem, marshal.loads(base64.b64decode(code))) for stem, code in configuration["modules"]
     ]
@@ -361,6 +388,9 @@ def main() -> None:
         build_package(package, modules)
     for name in configuration["packages"]:
         importlib.import_module(name)
+    for name in configuration["wanted"]:
+        with contextlib.suppress(Exception):  # `from package import name`: a module, or not
+            importlib.import_module(name)
     shell.run("1/0")  # imports what a traceback needs
     shell.reset()  # type: ignore[no-untyped-call]
     shell.execution_count = 1

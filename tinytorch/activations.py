@@ -1,0 +1,50 @@
+"""02 Activations
+
+Exported from source/02_activations/02_activations.ipynb by `proctor export`; edit the notebook.
+"""
+
+import math
+
+import numpy as np
+
+from tinytorch import Tensor
+
+__all__ = ["gelu", "log_softmax", "relu", "sigmoid", "softmax", "tanh"]
+
+
+def relu(x):
+    """The positive part of each element, max(x, 0). Any shape; the result has the same."""
+    return x.maximum(0)
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)), elementwise, without overflow in the value or on the way to it."""
+    shift = (-x).maximum(0)
+    one, other = (-shift).exp(), (-x - shift).exp()
+    return one / (one + other)
+
+
+def tanh(x):
+    """The hyperbolic tangent, elementwise, between -1 and 1."""
+    return 2 * sigmoid(2 * x) - 1
+
+
+def gelu(x):
+    """x times (nearly) the probability that a standard normal number is below x, elementwise.
+
+    The tanh form of Hendrycks and Gimpel, 2016 (arXiv:1606.08415).
+    """
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + tanh(inner))
+
+
+def softmax(x, axis=-1):
+    """Shares along `axis`: exp(x) / sum(exp(x)), positive, adding up to 1. The shape of `x`."""
+    e = (x - x.max(axis, keepdims=True)).exp()
+    return e / e.sum(axis, keepdims=True)
+
+
+def log_softmax(x, axis=-1):
+    """The logarithm of softmax along `axis`, finite for all finite `x`. The shape of `x`."""
+    shifted = x - x.max(axis, keepdims=True)
+    return shifted - shifted.exp().sum(axis, keepdims=True).log()

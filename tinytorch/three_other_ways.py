@@ -1,0 +1,256 @@
+"""05 · Three other ways to ask for a gradient
+
+Exported from source/05_autograd/three_other_ways.ipynb by `proctor export`; edit the notebook.
+"""
+
+import numpy as np
+
+from tinytorch import Tensor
+
+__all__ = ["GradTensor", "GradientTape", "grad", "value_and_grad"]
+
+
+def data(x):
+    """The NumPy array in `x`, a Tensor, a number or an array."""
+    return x.data if isinstance(x, Tensor) else np.asarray(x)
+
+
+def swapped(x):
+    """`x` with its last two axes swapped: the transposed matrices."""
+    return x.transpose(*range(x.ndim - 2), -1, -2)
+
+
+def unbroadcast(g, shape):
+    """Sum `g` over the axes along which a value of `shape` was repeated; the result has `shape`."""
+    extra = g.ndim - len(shape)
+    axes = tuple(i for i in range(g.ndim) if i < extra or shape[i - extra] != g.shape[i])
+    return g.sum(axes, keepdims=True).reshape(shape) if axes else g
+
+
+def spread(t, x, axis):
+    """Give `t`, a reduction of `x` over `axis`, its lost axes back, with length 1."""
+    lost = range(x.ndim) if axis is None else np.atleast_1d(axis) % x.ndim
+    return t.reshape(tuple(1 if i in lost else n for i, n in enumerate(x.shape)))
+
+
+def matmul_rule(g, y, a, b):
+    b = b if isinstance(b, Tensor) else Tensor(b)
+    left = a.reshape(1, -1) if a.ndim == 1 else a  # a 1-D operand is a row on the left
+    right = b.reshape(-1, 1) if b.ndim == 1 else b  # and a column on the right
+    batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    g = g.reshape(*batch, left.shape[-2], right.shape[-1])
+    ga, gb = unbroadcast(g @ swapped(right), left.shape), unbroadcast(swapped(left) @ g, right.shape)
+    return ga.reshape(a.shape), gb.reshape(b.shape)
+
+
+def max_rule(g, y, x, axis=None, keepdims=False):
+    hit = x.data == spread(y, x, axis).data
+    return (spread(g, x, axis) * (hit / hit.sum(axis, keepdims=True)).astype(x.dtype),)
+
+
+def getitem_rule(g, y, x, index):
+    places = np.arange(x.size).reshape(x.shape)[index].ravel()
+    pick = np.zeros((places.size, x.size), x.dtype)
+    pick[np.arange(places.size), places] = 1
+    return ((g.reshape(-1) @ pick).reshape(x.shape),)
+
+
+# name: (gradient of the result, result, *arguments) -> gradients of the arguments, before unbroadcast
+RULES = {
+    "__add__": lambda g, y, a, b: (g, g),
+    "__mul__": lambda g, y, a, b: (g * b, g * a),
+    "__truediv__": lambda g, y, a, b: (g / b, -g * y / b),
+    "__pow__": lambda g, y, a, p: (g * p * a ** (p - 1 if p else 0),),
+    "__matmul__": matmul_rule,
+    "exp": lambda g, y, x: (g * y,),
+    "log": lambda g, y, x: (g / x,),
+    "maximum": lambda g, y, a, b: (
+        g * (data(a) > data(b)).astype(g.dtype),
+        g * (data(a) <= data(b)).astype(g.dtype),
+    ),
+    "sum": lambda g, y, x, axis=None, keepdims=False: (
+        spread(g, x, axis) * np.ones(x.shape, x.dtype),
+    ),
+    "max": max_rule,
+    "reshape": lambda g, y, x, *shape: (g.reshape(x.shape),),
+    "transpose": lambda g, y, x, *axes: (
+        g.transpose(*(np.argsort(np.hstack(axes) % x.ndim) if axes else ())),
+    ),
+    "__getitem__": getitem_rule,
+}
+
+
+def pull(records, target, seed=None):
+    """Pull a gradient back from `target` through `records`, the last one first.
+
+    `records` are (rule, result, arguments, options), in the order in which they were computed. `seed`
+    is the gradient of `target`, ones by default. Returns {id(tensor): its gradient, a Tensor} for
+    the target and everything that it was computed from.
+    """
+    grads = {id(target): Tensor(np.ones_like(target.data) if seed is None else seed)}
+    for rule, result, arguments, options in reversed(records):
+        if id(result) in grads:
+            gradients = rule(grads[id(result)], result, *arguments, **options)
+            for t, g in zip(arguments, gradients):
+                if isinstance(t, Tensor):
+                    g = unbroadcast(g, t.shape)
+                    grads[id(t)] = grads[id(t)] + g if id(t) in grads else g
+    return grads
+
+
+class GradTensor(Tensor):
+    """A Tensor that remembers which operation made it.
+
+    `requires_grad` marks a variable, whose gradient `backward` leaves in `grad` (a NumPy array of the
+    shape and dtype of `data`, or None). `record` is (rule, arguments, options), None for a variable.
+    """
+
+    def __init__(self, data, requires_grad=False):
+        super().__init__(data)
+        self.requires_grad, self.grad, self.record = requires_grad, None, None
+
+    def history(self):
+        """This tensor and all GradTensors behind it, arguments before results, each once."""
+        order, seen, stack = [], set(), [(self, False)]
+        while stack:
+            t, finished = stack.pop()
+            if finished:
+                order.append(t)
+            elif isinstance(t, GradTensor) and id(t) not in seen:
+                seen.add(id(t))
+                stack.append((t, True))
+                stack += [(a, False) for a in (t.record[1] if t.record else ())]
+        return order
+
+    def backward(self, grad=None):
+        """Add the gradient of this tensor (of its sum, unless `grad` says more) to all `.grad`.
+
+        Raises RuntimeError if no tensor behind this one was marked with `requires_grad=True`.
+        """
+        if not self.requires_grad:
+            raise RuntimeError(
+                "backward() on a tensor that no gradient flows to: "
+                "make a tensor that it is computed from with GradTensor(data, requires_grad=True)."
+            )
+        order = self.history()
+        twin = {id(t): Tensor(t.data) for t in order}  # plain: the way back is not recorded again
+        records = [
+            (rule, twin[id(t)], [twin.get(id(a), a) for a in arguments], options)
+            for t in order
+            if t.record
+            for rule, arguments, options in [t.record]
+        ]
+        grads = pull(records, twin[id(self)], grad)
+        for t in order:
+            g = grads.get(id(twin[id(t)]))
+            if t.requires_grad and t.record is None and g is not None:
+                t.grad = np.array(g.data if t.grad is None else t.grad + g.data, t.dtype)
+
+
+def boxed(forward, rule):
+    """Wrap an operation of Tensor: its result is a GradTensor that remembers where it came from."""
+
+    def op(*args, **kwargs):
+        out = GradTensor(forward(*args, **kwargs))
+        if any(isinstance(a, GradTensor) and a.requires_grad for a in args):
+            out.requires_grad = True
+            out.record = (rule, args, kwargs)
+        return out
+
+    return op
+
+
+def reflected(name):
+    """The operation for `other ∘ self`: `other` becomes a GradTensor, without a mark."""
+
+    def op(self, other):
+        other = other if hasattr(other, "dtype") else np.asarray(other, self.dtype)
+        return getattr(GradTensor(other), f"__{name}__")(self)
+
+    return op
+
+
+for name, rule in RULES.items():
+    setattr(GradTensor, name, boxed(getattr(Tensor, name), rule))
+for name in ("add", "sub", "mul", "truediv", "matmul"):
+    setattr(GradTensor, f"__r{name}__", reflected(name))
+
+
+OPEN, METHODS = [], {}  # the tapes that are open, and Tensor's own methods while one is
+
+
+def taped(forward, rule):
+    """Wrap an operation of Tensor: every open tape that watches an argument records it."""
+
+    def op(*args, **kwargs):
+        out = forward(*args, **kwargs)
+        for tape in OPEN:
+            if any(id(a) in tape.watched for a in args):
+                tape.watch(out)
+                tape.records.append((rule, out, args, kwargs))
+        return out
+
+    return op
+
+
+class GradientTape:
+    """Records, while it is open (`with`), what is computed from the tensors that it watches."""
+
+    def __init__(self):
+        self.records, self.watched = [], {}
+
+    def __enter__(self):
+        if not OPEN:
+            for name, rule in RULES.items():
+                METHODS[name] = getattr(Tensor, name)
+                setattr(Tensor, name, taped(METHODS[name], rule))
+        OPEN.append(self)
+        return self
+
+    def __exit__(self, *error):
+        OPEN.remove(self)
+        if not OPEN:
+            for name, method in METHODS.items():
+                setattr(Tensor, name, method)
+
+    def watch(self, tensor):
+        """Record from now on what is computed from `tensor`. The tape holds it: ids are reused."""
+        self.watched[id(tensor)] = tensor
+
+
+def tape_gradient(tape, target, sources):
+    """The gradient of `target` (of its sum) with respect to `sources`, by what `tape` recorded.
+
+    `sources` is a Tensor, and a Tensor of its shape comes back, or a list of Tensors, and a list
+    comes back in the same order. The gradient is None where the target does not depend on a source.
+    """
+    grads = pull(tape.records, target)
+    if isinstance(sources, Tensor):
+        return grads.get(id(sources))
+    return [grads.get(id(source)) for source in sources]
+
+
+GradientTape.gradient = tape_gradient
+
+
+def value_and_grad(f):
+    """Make the function x -> (f(x), the gradient of f at x), of Tensors.
+
+    The gradient has the shape of `x`, and is zero where `f` does not depend on `x`. An `f` of many
+    numbers counts as their sum. The new function may itself be differentiated.
+    """
+
+    def both(x):
+        x = x + 0  # a fresh variable: an outer grad sees it, but it is not the outer x
+        with GradientTape() as tape:
+            tape.watch(x)
+            y = f(x)
+        g = tape.gradient(y, x)
+        return y, Tensor(np.zeros_like(x.data)) if g is None else g
+
+    return both
+
+
+def grad(f):
+    """Make the function x -> the gradient of f at x, a Tensor. See `value_and_grad`."""
+    return lambda x: value_and_grad(f)(x)[1]
