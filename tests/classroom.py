@@ -42,7 +42,7 @@ class Solution:
 
     def source(self, cell: str, original: str) -> str:
         """What this student wrote in a cell. Raises ValueError if an edit does not apply."""
-        text = self.cells.get(cell, original).strip("\n")
+        text = self.cells.get(cell, original).strip("\n") + "\n"
         for edit in self.edits:
             if edit["cell"] == cell:
                 if edit["old"] not in text:
@@ -50,7 +50,7 @@ class Solution:
                         f"{self.name}: {edit['old']!r} does not stand in cell '{cell}'"
                     )
                 text = text.replace(edit["old"], edit["new"])
-        return text
+        return text.strip("\n")
 
 
 def solutions(assignment: str) -> list[Solution]:
@@ -98,10 +98,11 @@ _MARKERS = ("### BEGIN SOLUTION", "### END SOLUTION")
 def blank(assignment: str) -> dict[str, dict[str, Any]]:
     """The notebooks as students receive them."""
     found = copy.deepcopy(notebooks(assignment))
+    stubs = Stubs.of(Course.load(ROOT).config)
     for notebook in found.values():
         for cell in notebook["cells"]:
             if nbgrader(cell).get("solution"):
-                cell["source"] = Stubs().release(text_of(cell), cell["cell_type"])
+                cell["source"] = stubs.release(text_of(cell), cell["cell_type"])
     return found
 
 

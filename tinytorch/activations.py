@@ -1,4 +1,4 @@
-"""02 Activations
+"""Activations: the bends between layers. Written in Tensor operations only.
 
 Exported from source/02_activations/02_activations.ipynb by `proctor export`; edit the notebook.
 """

@@ -39,7 +39,8 @@ def matmul_rule(g, y, a, b):
     right = b.reshape(-1, 1) if b.ndim == 1 else b  # and a column on the right
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     g = g.reshape(*batch, left.shape[-2], right.shape[-1])
-    ga, gb = unbroadcast(g @ swapped(right), left.shape), unbroadcast(swapped(left) @ g, right.shape)
+    ga = unbroadcast(g @ swapped(right), left.shape)
+    gb = unbroadcast(swapped(left) @ g, right.shape)
     return ga.reshape(a.shape), gb.reshape(b.shape)
 
 
@@ -55,7 +56,7 @@ def getitem_rule(g, y, x, index):
     return ((g.reshape(-1) @ pick).reshape(x.shape),)
 
 
-# name: (gradient of the result, result, *arguments) -> gradients of the arguments, before unbroadcast
+# (gradient of the result, result, *arguments) -> gradients of the arguments, before unbroadcast
 RULES = {
     "__add__": lambda g, y, a, b: (g, g),
     "__mul__": lambda g, y, a, b: (g * b, g * a),
@@ -83,9 +84,9 @@ RULES = {
 def pull(records, target, seed=None):
     """Pull a gradient back from `target` through `records`, the last one first.
 
-    `records` are (rule, result, arguments, options), in the order in which they were computed. `seed`
-    is the gradient of `target`, ones by default. Returns {id(tensor): its gradient, a Tensor} for
-    the target and everything that it was computed from.
+    `records` are (rule, result, arguments, options), in the order in which they were computed.
+    `seed` is the gradient of `target`, ones by default. Returns {id(tensor): gradient, a Tensor}
+    for the target and everything that it was computed from.
     """
     grads = {id(target): Tensor(np.ones_like(target.data) if seed is None else seed)}
     for rule, result, arguments, options in reversed(records):
@@ -101,8 +102,9 @@ def pull(records, target, seed=None):
 class GradTensor(Tensor):
     """A Tensor that remembers which operation made it.
 
-    `requires_grad` marks a variable, whose gradient `backward` leaves in `grad` (a NumPy array of the
-    shape and dtype of `data`, or None). `record` is (rule, arguments, options), None for a variable.
+    `requires_grad` marks a variable, whose gradient `backward` leaves in `grad` (a NumPy array of
+    the shape and dtype of `data`, or None). `record` is (rule, arguments, options), and None for a
+    variable.
     """
 
     def __init__(self, data, requires_grad=False):

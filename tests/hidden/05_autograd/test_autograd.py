@@ -1,0 +1,1553 @@
+"""Hidden tests of 05_autograd.
+
+A rule is tested end to end (marked tensors, the operation, `backward(g)`) and alone (the entry of
+`VJPS`, on arrays); the engine is tested end to end on additions, whose rule is given, and piece by
+piece on nodes built by hand. A region earns the better of the two (`best_of`), so an engine of
+another make is as good as the notebook's, and one wrong piece does not sink the others. Expected
+gradients are central differences in float64 of the same expression in NumPy, or counted by hand.
+"""
+
+import contextlib
+import operator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proctor.testing import Misconception, kind, lifted, recognise, same
+
+OTHER_OPERAND = Misconception(
+    "wrong operand",
+    "The gradient of a holds the data of a: if b is 5 and a grows a little, how much does a * b?",
+)
+SIGN = Misconception("sign", "Right but for the sign: does a / b grow or shrink when b grows?")
+EXPONENT = Misconception("exponent kept", "The derivative of a ** p has the exponent p - 1.")
+NOT_SUMMED = Misconception(
+    "not summed back",
+    "The gradient has the shape of the result, not of the operand: sum over what was broadcast.",
+)
+AVERAGED = Misconception(
+    "averaged",
+    "The gradients of the copies were averaged: a value used n times receives their sum.",
+)
+UNTRANSPOSED = Misconception(
+    "untransposed",
+    "The other operand of @ was not transposed: it shows only if a matrix is square.",
+)
+AXIS_LOST = Misconception(
+    "axis lost",
+    "The gradient was spread along the wrong axis: put a reduced axis back before broadcasting.",
+)
+TO_ALL = Misconception("everyone wins", "max sends its gradient to the largest entry only.")
+NOT_INVERTED = Misconception(
+    "permutation not inverted",
+    "The gradient was transposed by the same axes again: which permutation undoes (1, 2, 0)?",
+)
+LAST_WINS = Misconception(
+    "last index wins",
+    "An entry that was picked several times got only one of its gradients: see np.add.at.",
+)
+PER_PATH = Misconception(
+    "once per path", "The gradient is a multiple of the right one: is a node visited once per path?"
+)
+SLOW = Misconception(
+    "once per path", "Twice the work for each level: is a node visited once per path?"
+)
+ONE_USE = Misconception(
+    "overwritten", "Of several uses only one counted: are gradients added where paths meet?"
+)
+TOO_EARLY = Misconception(
+    "sent too early",
+    "A node passed its gradient on before all its uses had reported: visit it after all of them.",
+)
+REPLACED = Misconception(
+    "replaced", "The second backward() replaced the gradient of the first: .grad is added to."
+)
+SHARED = Misconception(
+    "shared array",
+    "Changing one gradient in place changed another: each .grad needs an array of its own.",
+)
+RECURSES = Misconception(
+    "recursion", "A long chain exceeds Python's recursion limit: keep a stack of your own."
+)
+
+
+@pytest.fixture(autouse=True)
+def upgraded(student):
+    """Every test starts from the upgraded class, whatever the one before it left behind."""
+    with contextlib.suppress(Exception):
+        student.enable_gradients()
+
+
+def best_of(end_to_end, alone):
+    """Pass if one of two ways of testing passes; else fail as the one that knows the reason."""
+    failures = []
+    for way in (end_to_end, alone):
+        try:
+            return way()
+        except Exception as failure:
+            failures.append(failure)
+    named = [failure for failure in failures if hasattr(failure, "misconception")]
+    owed = [failure for failure in failures if isinstance(failure, NotImplementedError)]
+    raise [*named, *owed, *failures][0]
+
+
+# Comparing with finite differences.
+
+
+def slopes(f, g, arrays, eps=1e-6):
+    """Central differences of (f(*arrays) * g).sum() with respect to each array."""
+    found = []
+    for k, array in enumerate(arrays):
+        slope = np.zeros(array.shape)
+        for i in np.ndindex(array.shape):
+            high, low = [list(arrays), list(arrays)]
+            for moved, step in ((high, eps), (low, -eps)):
+                moved[k] = array.copy()
+                moved[k][i] += step
+            slope[i] = np.sum((f(*high) - f(*low)) * g) / (2 * eps)
+        found.append(slope)
+    return found
+
+
+def gradients(student, f, g, arrays):
+    """What backward(g) through f leaves in the leaves."""
+    leaves = [student.Tensor(array, requires_grad=True) for array in arrays]
+    f(*leaves).backward(g)
+    return [leaf.grad for leaf in leaves]
+
+
+@lifted
+def one_rule(name, g, out, arguments, options):
+    """An entry of VJPS, applied to writable copies."""
+    import numpy as np
+
+    own = [np.array(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    found = VJPS[name](np.array(g), np.array(out), *own, **options)
+    return [np.array(v) for v in (found if isinstance(found, (tuple, list)) else (found,))]
+
+
+def reduced(g, shape):
+    """`g` summed to `shape`, where it is a broadcast form of it; what an engine does with it."""
+    extra = g.ndim - len(shape)
+    if extra < 0:
+        return g
+    axes = tuple(i for i, n in enumerate((1,) * extra + tuple(shape)) if n == 1)
+    try:
+        return g.sum(axis=axes, keepdims=True).reshape(shape)
+    except ValueError:
+        return g
+
+
+def agrees(student, rng, name, f, *arrays, rest=(), symptoms=None, **options):
+    """The gradients of f, one operation `name`, agree with finite differences.
+
+    f takes arrays as well as Tensors. `rest` and `options` are the arguments of the operation that
+    follow the arrays. `symptoms` maps a misconception to a function of (g, number of the array).
+    """
+    out = np.asarray(f(*arrays))
+    g = rng.normal(size=out.shape)
+    right = slopes(f, g, arrays)
+
+    def compare(found):
+        for k, wanted in enumerate(right):
+            wrong = {m: value(g, k) for m, value in (symptoms or {}).items()}
+            same(found[k], wanted, rtol=1e-5, atol=1e-6, symptoms=wrong)
+
+    def alone():
+        found = one_rule(student, name, g, out, [*arrays, *rest], options)
+        compare([reduced(found[k], array.shape) for k, array in enumerate(arrays)])
+
+    best_of(lambda: compare(gradients(student, f, g, arrays)), alone)
+
+
+def exp(x):
+    return np.exp(x) if isinstance(x, np.ndarray) else x.exp()
+
+
+def log(x):
+    return np.log(x) if isinstance(x, np.ndarray) else x.log()
+
+
+def maximum(x, y):
+    return np.maximum(x, y) if isinstance(x, np.ndarray) else x.maximum(y)
+
+
+class TestRulesArithmetic:
+    @pytest.mark.points(2)
+    def test_times(self, student, rng):
+        """In a * b each factor receives g times the other."""
+        a, b = rng.normal(size=(2, 5))
+        kind("two arrays of one shape")
+        symptoms = {OTHER_OPERAND: lambda g, k: g * (a, b)[k]}
+        agrees(student, rng, "__mul__", operator.mul, a, b, symptoms=symptoms)
+
+    @pytest.mark.points(1)
+    def test_divided_by(self, student, rng):
+        """a / b passes a gradient to both, as finite differences say."""
+        a, b = rng.normal(size=(2, 3)), rng.uniform(0.5, 2, (2, 3))
+        kind("two arrays of one shape")
+        symptoms = {SIGN: lambda g, k: g * a / b**2 if k else -g / b}
+        agrees(student, rng, "__truediv__", operator.truediv, a, b, symptoms=symptoms)
+
+    @pytest.mark.points(1)
+    def test_power(self, student, rng):
+        """a ** p passes on the derivative, for whole, negative and broken exponents."""
+        a = rng.uniform(0.5, 2, 4)
+        for p in (2, 3, -1.5, 0.5, 1):
+            kind("positive numbers to a power such as 3, 0.5 or -1.5")
+            symptoms = {EXPONENT: lambda g, k, p=p: g * p * a**p}
+            power = lambda x, p=p: x**p  # noqa: E731
+            agrees(student, rng, "__pow__", power, a, rest=[p], symptoms=symptoms if p != 1 else {})
+
+    @pytest.mark.points(1)
+    def test_exp_and_log(self, student, rng):
+        """exp and log pass on their derivatives."""
+        kind("an array of positive and negative numbers")
+        agrees(student, rng, "exp", exp, rng.normal(size=4))
+        kind("an array of positive numbers")
+        agrees(student, rng, "log", log, rng.uniform(0.5, 3, (2, 2)))
+
+    @pytest.mark.points(2)
+    def test_numbers_arrays_and_reflected_forms(self, student, rng):
+        """Numbers and arrays mix with tensors on either side: a + 1, 1 - a, 2 / a, array * a."""
+        a, c = rng.uniform(0.5, 2, 3), rng.normal(size=3)
+        kind("an expression of a tensor with numbers and arrays")
+
+        def end_to_end():
+            for f in (
+                lambda x: x + 1,
+                lambda x: 1 + x * 3,
+                lambda x: 2.5 - x,
+                lambda x: x - 4,
+                lambda x: -x * 0.5,
+                lambda x: 3 / x - x / 7,
+                lambda x: c * x + (c - x),
+                lambda x: x / c + x * c,
+            ):
+                g = rng.normal(size=3)
+                right = slopes(f, g, [a])
+                same(gradients(student, f, g, [a])[0], right[0], rtol=1e-5, atol=1e-6)
+
+        def alone():
+            g = rng.normal(size=3)
+            for name, f, other in (
+                ("__mul__", operator.mul, 3),
+                ("__mul__", operator.mul, c),
+                ("__truediv__", operator.truediv, 7.0),
+                ("__truediv__", operator.truediv, c),
+            ):
+                right = slopes(lambda x, f=f, other=other: f(x, other), g, [a])
+                found = one_rule(student, name, g, f(a, other), [a, other], {})
+                same(found[0], right[0], rtol=1e-5, atol=1e-6)
+
+        best_of(end_to_end, alone)
+
+
+class TestUnbroadcast:
+    def check(self, student, g, shapes, symptoms=None):
+        """a + b of these shapes, whose result has the shape of g: both gradients."""
+        right = [reduced(g, shape) for shape in shapes]
+
+        def end_to_end():
+            found = gradients(student, operator.add, g, [np.zeros(shape) for shape in shapes])
+            for k, wanted in enumerate(right):
+                same(found[k], wanted, symptoms=symptoms if g.shape != wanted.shape else {})
+
+        def alone():
+            for k, wanted in enumerate(right):
+                same(student.unbroadcast(g, shapes[k]), wanted)
+
+        best_of(end_to_end, alone)
+
+    @pytest.mark.points(2)
+    def test_a_row_added_to_a_table(self, student, rng):
+        """In (n, m) + (m,) the row is used n times and receives the sum of n gradients."""
+        g = rng.normal(size=(3, 4))
+        kind("shapes (3, 4) and (4,), in both orders")
+        symptoms = {NOT_SUMMED: g, AVERAGED: g.mean(axis=0)}
+        self.check(student, g, [(3, 4), (4,)], symptoms)
+        self.check(student, g, [(4,), (3, 4)], symptoms)
+
+    @pytest.mark.points(1)
+    def test_axes_of_length_one(self, student, rng):
+        """An axis of length one keeps its place: (n, 1) + (1, m) gives back (n, 1) and (1, m)."""
+        kind("shapes with axes of length one")
+        for shape, shapes in (
+            ((3, 4), [(3, 1), (1, 4)]),
+            ((2, 3, 4), [(3, 1), (2, 1, 4)]),
+            ((3, 3), [(1, 1), (3, 3)]),
+            ((1, 3), [(3,), (1, 3)]),
+        ):
+            g = rng.normal(size=shape)
+            wrong = {NOT_SUMMED: lambda found, shape=shape: found.shape == shape}
+            self.check(student, g, shapes, wrong)
+
+    @pytest.mark.points(1)
+    def test_a_single_number(self, student, rng):
+        """A tensor without axes that is added to a table receives the sum of everything."""
+        g = rng.normal(size=(2, 3))
+        kind("shapes () and (2, 3)")
+        self.check(student, g, [(), (2, 3)], {NOT_SUMMED: g, AVERAGED: g.mean()})
+
+    @pytest.mark.points(2)
+    @given(
+        st.lists(st.tuples(st.integers(1, 3), st.booleans(), st.booleans()), max_size=3),
+        st.integers(0, 3),
+        st.booleans(),
+    )
+    def test_any_two_shapes(self, student, rng, axes, missing, swap):
+        """Whatever two shapes broadcast, each operand's gradient has its own shape and is a sum."""
+        one = tuple(1 if narrow else n for n, narrow, _ in axes)
+        other = tuple(1 if narrow else n for n, _, narrow in axes)[missing:]
+        one, other = (other, one) if swap else (one, other)
+        kind(f"shapes {one} and {other}")
+        self.check(student, rng.normal(size=np.broadcast_shapes(one, other)), [one, other])
+
+
+class TestRulesMatmul:
+    @pytest.mark.points(2)
+    def test_two_matrices(self, student, rng):
+        """A @ B passes a gradient to both matrices, as finite differences say."""
+        kind("two square matrices")
+        a, b = rng.normal(size=(2, 3, 3))
+        symptoms = {UNTRANSPOSED: lambda g, k: a @ g if k else g @ b}
+        agrees(student, rng, "__matmul__", operator.matmul, a, b, symptoms=symptoms)
+        kind("shapes (2, 3) @ (3, 4)")
+        a, b = rng.normal(size=(2, 3)), rng.normal(size=(3, 4))
+        agrees(student, rng, "__matmul__", operator.matmul, a, b)
+
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("shapes", ["(4,) @ (4,)", "(3, 4) @ (4,)", "(4,) @ (4, 3)"])
+    def test_vectors(self, student, rng, shapes):
+        """A 1-D operand of @ receives a 1-D gradient."""
+        kind(f"shapes {shapes}")
+        a, b = (rng.normal(size=eval(shape)) for shape in shapes.split(" @ "))
+        agrees(student, rng, "__matmul__", operator.matmul, a, b)
+
+    @pytest.mark.points(2)
+    def test_batches(self, student, rng):
+        """With more axes in front, @ works on the last two; a broadcast batch is summed back."""
+        for one, other in (
+            ((2, 3, 4), (2, 4, 2)),
+            ((2, 2, 3), (3, 4)),
+            ((2, 3), (3, 3, 2)),
+            ((2, 1, 2, 3), (3, 3, 2)),
+            ((2, 3, 4), (4,)),
+            ((4,), (2, 4, 3)),
+        ):
+            kind(f"shapes {one} @ {other}")
+            a, b = rng.normal(size=one), rng.normal(size=other)
+            agrees(student, rng, "__matmul__", operator.matmul, a, b)
+
+
+class TestRulesReductions:
+    def check(self, student, rng, name, x, symptoms=None, *, rule=None):
+        """Every axis of x, with and without keepdims, by position and by name."""
+        for axis in (None, *range(-x.ndim, x.ndim)):
+            for keepdims in (False, True):
+                kind(f"shape {x.shape}, axis={axis}, keepdims={keepdims}")
+                lost = {}
+                if axis is not None and not keepdims:
+                    wrong = symptoms or {}
+                    lost = {m: (lambda g, k, w=w: w(g)) for m, w in wrong.items()}
+                f = lambda t, a=axis, k=keepdims: getattr(t, name)(axis=a, keepdims=k)  # noqa: E731
+                agrees(student, rng, name, f, x, symptoms=lost, axis=axis, keepdims=keepdims)
+
+    @pytest.mark.points(3)
+    def test_sum(self, student, rng):
+        """Each entry receives the gradient of the sum that it went into."""
+        x = rng.normal(size=(3, 3))
+
+        def along_the_other(g):
+            return np.broadcast_to(g, x.shape) if g.shape == (3,) else np.zeros(0)
+
+        # axis 0 is the one for which the careless broadcast is right
+        kind("shape (3, 3), axis=1")
+        f = lambda t: t.sum(axis=1)  # noqa: E731
+        wrong = {AXIS_LOST: lambda g, k: along_the_other(g)}
+        agrees(student, rng, "sum", f, x, symptoms=wrong, axis=1)
+        self.check(student, rng, "sum", x)
+        self.check(student, rng, "sum", rng.normal(size=(2, 3, 2)))
+        kind("shape (2, 3), arguments by position or left out")
+        x = rng.normal(size=(2, 3))
+        agrees(student, rng, "sum", lambda t: t.sum(), x)
+        agrees(student, rng, "sum", lambda t: t.sum(1), x, rest=[1])
+
+    @pytest.mark.points(1)
+    def test_mean(self, student, rng):
+        """Each entry receives its share of the gradient of the mean."""
+        x = rng.normal(size=(2, 3))
+
+        def end_to_end():
+            for axis in (None, 0, 1, -1):
+                kind(f"shape (2, 3), axis={axis}")
+                mean = lambda t, axis=axis: t.mean(axis=axis)  # noqa: E731
+                g = rng.normal(size=np.shape(mean(x)))
+                right = slopes(mean, g, [x])
+                same(gradients(student, mean, g, [x])[0], right[0], rtol=1e-5, atol=1e-6)
+
+        def alone():  # a mean is a sum, divided by a number
+            for axis in (None, 0, 1, -1):
+                g = rng.normal(size=np.shape(x.sum(axis=axis)))
+                found = one_rule(student, "sum", g, x.sum(axis=axis), [x, axis], {})
+                spread = g if axis is None else np.expand_dims(g, axis)
+                same(found[0], np.broadcast_to(spread, x.shape))
+
+        best_of(end_to_end, alone)
+
+    @pytest.mark.points(2)
+    def test_max(self, student, rng):
+        """Only the largest entry along the axis receives a gradient."""
+        x = rng.permutation(9).reshape(3, 3) + rng.uniform(0, 0.5, (3, 3))
+        kind("shape (3, 3), axis=1, no two entries equal")
+        f = lambda t: t.max(axis=1)  # noqa: E731
+        wrong = {
+            TO_ALL: lambda g, k: np.repeat(g[:, None], 3, axis=1),
+            AXIS_LOST: lambda g, k: g * (x == x.max(axis=1, keepdims=True)),
+        }
+        agrees(student, rng, "max", f, x, symptoms=wrong, axis=1)
+        self.check(student, rng, "max", x)
+        self.check(student, rng, "max", rng.permutation(12).reshape(2, 3, 2) * 1.0)
+        kind("shape (2, 3), arguments by position or left out")
+        x = rng.permutation(6).reshape(2, 3) * 1.0
+        agrees(student, rng, "max", lambda t: t.max(), x)
+        f = lambda t: t.max(0, keepdims=True)  # noqa: E731
+        agrees(student, rng, "max", f, x, rest=[0], keepdims=True)
+
+    @pytest.mark.points(1)
+    def test_maximum(self, student, rng):
+        """Place by place, the larger of two receives the gradient and the other one nothing."""
+        a, b = rng.permutation(12).reshape(2, 2, 3) - 5.5
+        kind("two arrays of one shape, no two entries equal")
+        agrees(student, rng, "maximum", maximum, a, b)
+        kind("an array and a number")
+        agrees(student, rng, "maximum", lambda x: maximum(x, 0.25), a, rest=[0.25])
+
+    @pytest.mark.points(1)
+    def test_relu_at_zero(self, student, rng):
+        """maximum(x, 0) has slope 0 where x is 0, 1 above and 0 below."""
+        x, g = np.array([-1.5, 0.0, 2.5, 0.0]), rng.normal(size=4)
+        kind("zeros among positive and negative numbers")
+        wanted = g * [0, 0, 1, 0]
+
+        def end_to_end():
+            same(gradients(student, lambda t: t.maximum(0), g, [x])[0], wanted)
+
+        def alone():
+            same(one_rule(student, "maximum", g, np.maximum(x, 0), [x, 0], {})[0], wanted)
+
+        best_of(end_to_end, alone)
+
+
+class TestRulesShapes:
+    @pytest.mark.points(1)
+    @pytest.mark.parametrize("shape", ["(3, 4)", "(-1,)", "(2, -1, 3)"])
+    def test_reshape(self, student, rng, shape):
+        """The gradient of a reshaped tensor returns to the shape that it had."""
+        x, to = rng.normal(size=(2, 6)), eval(shape)
+        kind(f"shape (2, 6), reshape({shape[1:-1]})")
+        agrees(student, rng, "reshape", lambda t: t.reshape(*to), x, rest=to)
+        kind(f"shape (2, 6), reshape({shape})")
+        agrees(student, rng, "reshape", lambda t: t.reshape(to), x, rest=[to])
+
+    @pytest.mark.points(1)
+    def test_transpose_reverses_all_axes(self, student, rng):
+        """Without axes, transpose reverses them all, and so does its gradient."""
+        kind("two and three axes, transpose() and .T")
+        agrees(student, rng, "transpose", lambda t: t.transpose(), rng.normal(size=(2, 3)))
+        agrees(student, rng, "transpose", lambda t: t.transpose(), rng.normal(size=(2, 3, 4)))
+        agrees(student, rng, "transpose", lambda t: t.T, rng.normal(size=(3, 2)))
+
+    @pytest.mark.points(1)
+    def test_transpose_with_axes(self, student, rng):
+        """With axes, the gradient undoes the permutation, also with a tuple or negative axes."""
+        x = rng.normal(size=(3, 3, 3))
+        wrong = {NOT_INVERTED: lambda g, k: g.transpose(1, 2, 0)}
+        for axes in ((1, 2, 0), (1, -1, 0), (2, 0, 1), (0, -1, 1)):
+            kind(f"three axes, transpose{axes}")
+            symptoms = wrong if axes[0] == 1 else {}
+            f = lambda t, axes=axes: t.transpose(*axes)  # noqa: E731
+            agrees(student, rng, "transpose", f, x, rest=axes, symptoms=symptoms)
+            kind(f"three axes, transpose({axes}), a tuple")
+            f = lambda t, axes=axes: t.transpose(axes)  # noqa: E731
+            agrees(student, rng, "transpose", f, x, rest=[axes], symptoms=symptoms)
+        kind("shape (2, 3, 4), transpose(1, 2, 0)")
+        y = rng.normal(size=(2, 3, 4))
+        agrees(student, rng, "transpose", lambda t: t.transpose(1, 2, 0), y, rest=[1, 2, 0])
+
+    def pick(self, student, rng, x, index, symptoms=None):
+        f = lambda t: t[index]  # noqa: E731
+        agrees(student, rng, "__getitem__", f, x, rest=[index], symptoms=symptoms)
+
+    @pytest.mark.points(1)
+    def test_index_and_slice(self, student, rng):
+        """What an index or a slice picks receives its gradient, all else receives zero."""
+        kind("an integer, slices, a step, an ellipsis")
+        x = rng.normal(size=(4, 3))
+        for index in (1, -1, slice(1, 3), slice(None, None, 2), (2, 1), (slice(None), -1)):
+            self.pick(student, rng, x, index)
+        self.pick(student, rng, x, (..., slice(0, 2)))
+
+    @pytest.mark.points(1)
+    def test_index_with_arrays(self, student, rng):
+        """Integer arrays pick rows, tuples of them pick entries; the gradient goes back there."""
+        x = rng.normal(size=(4, 3))
+        kind("lists and arrays of indices, none of them twice")
+        self.pick(student, rng, x, [3, 0])
+        self.pick(student, rng, x, np.array([[0, 2], [3, 1]]))
+        self.pick(student, rng, x, (np.array([0, 1, 3]), np.array([2, 0, 1])))
+
+    @pytest.mark.points(1)
+    def test_repeated_indices(self, student, rng):
+        """An entry that is picked several times receives the sum of the gradients."""
+        x = rng.normal(size=(4, 2))
+        index = np.array([2, 0, 2, 2])
+        kind("an array of indices with repetitions")
+
+        def last(g, k):
+            wrong = np.zeros_like(x)
+            wrong[index] = g
+            return wrong
+
+        self.pick(student, rng, x, index, {LAST_WINS: last})
+        self.pick(student, rng, x, ([1, 1, 3], [0, 0, 1]))
+
+
+# The engine on nodes built by hand: tensors whose `_pull` passes the gradient to each parent.
+# `parents[i]` lists the parents of node i by number; parents come before their children.
+
+
+@lifted
+def ordered(parents, root):
+    """The numbers of the nodes in the student's topological order."""
+    nodes = []
+    for number, inputs in enumerate(parents):
+        node = Tensor([float(number)])
+        above = [nodes[i] for i in inputs]
+        vars(node).update(requires_grad=True, grad=None, _parents=above, _pull=None, _op="")
+        nodes.append(node)
+    return [int(node.data[0]) for node in topological_order(nodes[root])]
+
+
+@lifted
+def walked(parents, values, losses):
+    """`backward`, by itself, from (root, order, g) for each loss: the gradients of the leaves."""
+    import numpy as np
+
+    nodes = []
+    for value, inputs in zip(values, parents, strict=True):
+        node = Tensor(np.array(value))
+        above = [nodes[i] for i in inputs]
+        pull = (lambda n: lambda g: [g] * n)(len(above)) if above else None
+        vars(node).update(requires_grad=True, grad=None, _parents=above, _pull=pull, _op="")
+        nodes.append(node)
+    kept = globals().get("topological_order")
+    try:
+        for root, order, g in losses:
+            globals()["topological_order"] = lambda _, order=order: [nodes[i] for i in order]
+            backward(nodes[root], *([] if g is None else [np.array(g)]))
+    finally:
+        globals()["topological_order"] = kept
+    leaves = [node for node, inputs in zip(nodes, parents, strict=True) if not inputs]
+    return [None if leaf.grad is None else np.array(leaf.grad) for leaf in leaves]
+
+
+def leading_to(parents, root):
+    """The nodes that lead to `root`, parents first."""
+    wanted = {root}
+    for number in range(root, -1, -1):
+        if number in wanted:
+            wanted.update(parents[number])
+    return sorted(wanted)
+
+
+def uses(parents, root):
+    """How many paths lead from `root` to each node: the gradient of a graph of additions."""
+    count = [0] * len(parents)
+    count[root] = 1
+    for number in range(root, -1, -1):
+        for parent in parents[number]:
+            count[parent] += count[number]
+    return count
+
+
+def additions(student, parents, values):
+    """The graph in Tensors: a node without parents is a marked leaf, another one adds its two."""
+    nodes = []
+    for value, inputs in zip(values, parents, strict=True):
+        if inputs:
+            nodes.append(nodes[inputs[0]] + nodes[inputs[1]])
+        else:
+            nodes.append(student.Tensor(value, requires_grad=True))
+    return nodes
+
+
+def is_order(found, parents, root):
+    """Each node that leads to root once, and all parents first, or all of them last."""
+    assert type(found) is list and all(type(number) is int for number in found)
+    assert sorted(found) == leading_to(parents, root)
+    place = {number: i for i, number in enumerate(found)}
+    steps = [place[n] - place[p] for n in leading_to(parents, root) for p in parents[n]]
+    assert min(steps) > 0 or max(steps) < 0
+
+
+UNEVEN = [[], [], [0, 0], [2, 1], [3, 1], [2, 4]]  # node 2 is used at once and after a detour
+MIRRORED = [[], [], [0, 0], [1, 2], [1, 3], [4, 2]]
+
+
+class TestOrder:
+    @pytest.mark.points(3)
+    @pytest.mark.parametrize("parents", [UNEVEN, MIRRORED], ids=["uneven", "mirrored"])
+    def test_waits_for_all_uses(self, student, rng, parents):
+        """A node passes its gradient on after all its uses, near and far, have reported."""
+        g = rng.normal(size=3)
+        kind("b = a + a, c = (b + x) + x, then b + c")
+
+        def end_to_end():
+            nodes = additions(student, parents, rng.normal(size=(6, 3)))
+            nodes[-1].backward(g)
+            same(nodes[0].grad, 4 * g, symptoms={TOO_EARLY: 2 * g, ONE_USE: g, PER_PATH: 6 * g})
+            same(nodes[1].grad, 2 * g)
+
+        best_of(end_to_end, lambda: is_order(ordered(student, parents, 5), parents, 5))
+
+    @pytest.mark.points(2)
+    @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), min_size=2, max_size=9))
+    def test_any_graph(self, student, rng, pairs):
+        """In any graph of additions a leaf's gradient counts the paths that lead to it."""
+        parents = [[], []]
+        for one, other in pairs:
+            parents.append([one % len(parents), other % len(parents)])
+        root, g = len(parents) - 1, rng.normal(size=2)
+        count = uses(parents, root)
+        kind(f"a graph of {len(pairs)} additions")
+
+        def end_to_end():
+            nodes = additions(student, parents, rng.normal(size=(len(parents), 2)))
+            nodes[root].backward(g)
+            for leaf in (0, 1):
+                if count[leaf]:
+                    same(nodes[leaf].grad, count[leaf] * g)
+
+        best_of(end_to_end, lambda: is_order(ordered(student, parents, root), parents, root))
+
+
+@lifted
+def long_chain(x, length):
+    """A leaf, and the result of a chain of additions."""
+    import gc
+
+    import numpy as np
+
+    gc.disable()  # it would look at all these objects again and again
+    try:
+        leaf, step = Tensor(np.array(x), requires_grad=True), Tensor(np.ones(1))
+        total = leaf
+        for _ in range(length):
+            total = total + step
+        return leaf, total
+    finally:
+        gc.enable()
+
+
+@lifted
+def send_back(total, g):
+    """`total.backward(g)`, without the garbage collector."""
+    import gc
+
+    import numpy as np
+
+    gc.disable()
+    try:
+        total.backward(np.array(g))
+    finally:
+        gc.enable()
+
+
+@lifted
+def doublings(x, g, times, alone, budget):
+    """The gradient of x after doubling it; with a bound on the function calls that this takes."""
+    import sys
+
+    import numpy as np
+
+    calls = 0
+
+    def count(*_):
+        nonlocal calls
+        calls += 1
+        if calls > budget:
+            sys.setprofile(None)
+            raise TimeoutError("this takes exponential time")
+
+    leaf = Tensor(np.array(x))
+    vars(leaf).update(requires_grad=True, grad=None, _parents=(), _pull=None, _op="")
+    nodes = [leaf]
+    for _ in range(times):
+        if alone:
+            above, total = nodes[-1], Tensor(nodes[-1].data)
+            vars(total).update(vars(leaf), _parents=[above, above], _pull=lambda g: [g, g])
+            nodes.append(total)
+        else:
+            nodes.append(nodes[-1] + nodes[-1])
+    kept = globals().get("topological_order")
+    sys.setprofile(count)
+    try:
+        if alone == "order":
+            return len(topological_order(nodes[-1]))
+        if alone == "backward":
+            globals()["topological_order"] = lambda _: list(nodes)
+            backward(nodes[-1], np.array(g))
+        else:
+            nodes[-1].backward(np.array(g))
+        return leaf.grad
+    finally:
+        sys.setprofile(None)
+        globals()["topological_order"] = kept
+
+
+class TestDeep:
+    def chain(self, student, rng, length, alone):
+        x, g = rng.normal(size=(2, 1))
+        kind(f"a chain of {length:,} additions")
+
+        def end_to_end():
+            with recognise(RECURSES, RecursionError):
+                leaf, total = long_chain(student, x, length)
+                send_back(student, total, g)
+                same(leaf.grad, g)
+
+        best_of(end_to_end, lambda: alone(x, g))
+
+    def forty(self, student, rng, alone):
+        x, g = rng.normal(size=(2, 3))
+        kind("forty doublings, one after the other")
+
+        def end_to_end():
+            with recognise(SLOW, TimeoutError):
+                same(doublings(student, x, g, 40, "", 200_000), g * 2.0**40)
+
+        def piece():
+            wanted = 41 if alone == "order" else g * 2.0**40
+            same(doublings(student, x, g, 40, alone, 200_000), wanted)
+
+        best_of(end_to_end, piece)
+
+    @pytest.mark.points(1)
+    def test_order_of_a_long_chain(self, student, rng):
+        """A chain of 10,000 operations can be put in order: no recursion."""
+
+        def alone(x, g):
+            found = ordered(student, [[], *([i] for i in range(10_000))], 10_000)
+            assert found in ([*range(10_001)], [*range(10_000, -1, -1)])
+
+        self.chain(student, rng, 10_000, alone)
+
+    @pytest.mark.points(1)
+    def test_backward_through_a_long_chain(self, student, rng):
+        """backward() through a chain of 50,000 operations works: no recursion."""
+
+        def alone(x, g):
+            parents = [[], *([i] for i in range(10_000))]
+            losses = [[10_000, [*range(10_001)], g]]
+            same(walked(student, parents, [x] * 10_001, losses)[0], g)
+
+        self.chain(student, rng, 50_000, alone)
+
+    @pytest.mark.points(1)
+    def test_order_of_forty_doublings(self, student, rng):
+        """Forty doublings are put in order in no time: each node stands there once."""
+        self.forty(student, rng, "order")
+
+    @pytest.mark.points(1)
+    def test_backward_through_forty_doublings(self, student, rng):
+        """Forty doublings give a gradient of 2 ** 40, in no time: each node is visited once."""
+        self.forty(student, rng, "backward")
+
+
+def multiple(right, low, high):
+    """Whether an array is `right` times a number between low and high."""
+
+    def seen(found):
+        if found.shape != right.shape:
+            return False
+        ratio = found / right
+        return bool(np.allclose(ratio, ratio.flat[0]) and low < ratio.flat[0] < high)
+
+    return seen
+
+
+class TestDiamonds:
+    def check(self, student, rng, parents):
+        root, g = len(parents) - 1, rng.normal(size=3)
+        count, values = uses(parents, root), rng.normal(size=(len(parents), 3))
+        leaves = [i for i, inputs in enumerate(parents) if not inputs]
+
+        def compare(found):
+            for k, leaf in enumerate(leaves):
+                if count[leaf]:
+                    right = count[leaf] * g
+                    more, less = multiple(right, 1.01, 1e30), multiple(right, 1e-9, 0.99)
+                    same(found[k], right, symptoms={PER_PATH: more, ONE_USE: less})
+                elif found[k] is not None:
+                    same(found[k], np.zeros(3))
+
+        def end_to_end():
+            nodes = additions(student, parents, values)
+            nodes[root].backward(g)
+            compare([nodes[leaf].grad for leaf in leaves])
+
+        def alone():
+            compare(walked(student, parents, values, [[root, leading_to(parents, root), g]]))
+
+        best_of(end_to_end, alone)
+
+    @pytest.mark.points(1)
+    def test_sixteen(self, student, rng):
+        """With b = a + a and c = b + b, the gradient of c with respect to a is 4."""
+        kind("b = a + a, c = b + b")
+        self.check(student, rng, [[], [0, 0], [1, 1]])
+
+    @pytest.mark.points(1)
+    def test_many_uses(self, student, rng):
+        """A value that is used in several places receives the sum of the gradients of its uses."""
+        kind("(a + b) + (a + c) + a, and results that are used near and far")
+        self.check(student, rng, [[], [], [], [0, 1], [0, 2], [3, 4], [5, 0]])
+        self.check(student, rng, UNEVEN)
+        self.check(student, rng, MIRRORED)
+
+    @pytest.mark.points(1)
+    def test_what_does_not_lead_to_the_loss(self, student, rng):
+        """A result that does not lead to the loss sends nothing back."""
+        kind("a loss beside a result that it does not use")
+        self.check(student, rng, [[], [], [], [0, 1], [3, 3], [2, 3], [0, 5]])
+
+
+@lifted
+def two_owners(a, b, g, alone):
+    """c = a + b, backward(g); then the gradients and g are changed in place, one by one."""
+    import numpy as np
+
+    g = np.array(g)
+    before = g.copy()
+    one, other = Tensor(np.array(a)), Tensor(np.array(b))
+    for leaf in (one, other):
+        vars(leaf).update(requires_grad=True, grad=None, _parents=(), _pull=None, _op="")
+    kept = globals().get("topological_order")
+    try:
+        if alone:
+            c = Tensor(one.data + other.data)
+            above = [one, other]
+            vars(c).update(vars(one), _parents=above, _pull=lambda g: [g, g])
+            globals()["topological_order"] = lambda _: [one, other, c]
+            backward(c, g)
+        else:
+            (one + other).backward(g)
+    finally:
+        if alone:
+            globals()["topological_order"] = kept
+    one.grad += 1
+    first = [np.array(one.grad), np.array(other.grad), np.array(g), before]
+    g *= 3
+    other.grad *= 2
+    return first, [np.array(one.grad), np.array(other.grad), np.array(g)]
+
+
+class TestAccumulate:
+    @pytest.mark.points(1)
+    def test_two_losses(self, student, rng):
+        """backward() of a second loss adds to the gradients of the first."""
+        a, b, g, h = rng.normal(size=(4, 3))
+        kind("two losses that share a leaf")
+        symptoms = {REPLACED: h, PER_PATH: multiple(g + h, 1.01, 1e9)}
+
+        def end_to_end():
+            x, y = student.Tensor(a, requires_grad=True), student.Tensor(b, requires_grad=True)
+            (x + y).backward(g)
+            (y + x).backward(h)
+            same(x.grad, g + h, symptoms=symptoms)
+            same(y.grad, g + h, symptoms=symptoms)
+
+        def alone():
+            parents, values = [[], [], [0, 1], [1, 0]], [a, b, a + b, a + b]
+            found = walked(student, parents, values, [[2, [0, 1, 2], g], [3, [0, 1, 3], h]])
+            same(found[0], g + h, symptoms=symptoms)
+            same(found[1], g + h, symptoms=symptoms)
+
+        best_of(end_to_end, alone)
+
+    @pytest.mark.points(0.5)
+    def test_zero_grad(self, student, rng):
+        """zero_grad() makes the gradient None, and the next backward() starts afresh."""
+        a, g, h = rng.normal(size=(3, 2))
+        kind("a leaf that is used again after zero_grad()")
+
+        def check(leaf, go):
+            assert leaf.grad is None
+            go(leaf, g)
+            same(leaf.grad, 2 * g)
+            leaf.zero_grad()
+            assert leaf.grad is None
+            go(leaf, h)
+            same(leaf.grad, 2 * h)
+
+        def end_to_end():
+            leaf = student.Tensor(a, requires_grad=True)
+            check(leaf, lambda t, seed: (t + t).backward(seed))
+
+        def alone():  # backward of a leaf needs no graph
+            same(walked(student, [[]], [a], [[0, [0], g]])[0], g)
+            same(walked(student, [[]], [a], [[0, [0], g], [0, [0], h]])[0], g + h)
+
+        best_of(end_to_end, alone)
+
+    @pytest.mark.points(1)
+    def test_everyone_has_an_array_of_their_own(self, student, rng):
+        """In c = a + b the gradients of a and b are separate arrays, and g is neither of them."""
+        a, b, g = rng.normal(size=(3, 4))
+        kind("c = a + b, then a change in place of one gradient")
+
+        def check(alone):
+            first, second = two_owners(student, a, b, g, alone)
+            same(first[3], g)
+            same(first[2], g, symptoms={SHARED: g + 1})
+            same(first[1], g, symptoms={SHARED: g + 1})
+            same(first[0], g + 1)
+            same(second[0], g + 1, symptoms={SHARED: lambda v: not np.allclose(v, g + 1)})
+            same(second[1], 2 * g, symptoms={SHARED: 6 * g})
+            same(second[2], 3 * g, symptoms={SHARED: 6 * g})
+
+        best_of(lambda: check(False), lambda: check(True))
+
+    @pytest.mark.points(0.5)
+    def test_shape_and_dtype_of_a_leaf(self, student, rng):
+        """Without an argument the gradient starts as ones; .grad has shape and dtype of .data."""
+        kind("float32 and float64, with and without axes")
+
+        def check(run):
+            for shape in ((2, 3), ()):
+                small = rng.normal(size=shape).astype(np.float32)
+                wide = rng.normal(size=shape)
+                for a, b in ((small, small), (wide, small), (small, wide)):
+                    found = run(np.asarray(a), np.asarray(b))
+                    same(found[0], np.full(shape, 1.0), dtype=a.dtype)
+                    same(found[1], np.full(shape, 1.0), dtype=b.dtype)
+                    found = run(np.asarray(a), np.asarray(b), twice=True)
+                    same(found[0], np.full(shape, 2.0), dtype=a.dtype)
+
+        def end_to_end(a, b, twice=False):
+            x, y = student.Tensor(a, requires_grad=True), student.Tensor(b, requires_grad=True)
+            for _ in range(1 + twice):
+                (x + y).backward()
+            return x.grad, y.grad
+
+        def alone(a, b, twice=False):
+            losses = [[2, [0, 1, 2], None], [3, [0, 1, 3], None]]
+            parents, values = [[], [], [0, 1], [0, 1]], [a, b, a + b, a + b]
+            return walked(student, parents, values, losses[: 1 + twice])
+
+        best_of(lambda: check(end_to_end), lambda: check(alone))
+
+
+@lifted
+def leftovers(x, g, alone):
+    """Which results of a finished graph are still there, without the garbage collector."""
+    import gc
+    import weakref
+
+    import numpy as np
+
+    def clinging(left, right):
+        """A result whose `_pull` holds the result itself: `backward` has to break the circle."""
+        out = Tensor(left.data + right.data)
+
+        def pull(g):
+            return [g + 0 * out.data, g]
+
+        vars(out).update(vars(leaf), _parents=[left, right], _pull=pull)
+        return out
+
+    leaf = Tensor(np.array(x))
+    vars(leaf).update(requires_grad=True, grad=None, _parents=(), _pull=None, _op="")
+    kept = globals().get("topological_order")
+    gc.disable()
+    try:
+        middle = clinging(leaf, leaf) if alone else leaf + leaf
+        last = clinging(middle, leaf) if alone else middle + leaf
+        traces = [weakref.ref(middle), weakref.ref(last)]
+        if alone:
+            nodes = [leaf, middle, last]
+            globals()["topological_order"] = lambda _: list(nodes)
+            backward(last, np.array(g))
+            nodes.clear()
+        else:
+            last.backward(np.array(g))
+        del middle, last
+        return leaf.grad, [trace() is None for trace in traces]
+    finally:
+        gc.enable()
+        globals()["topological_order"] = kept
+
+
+@lifted
+def again(x, g, how):
+    """A second backward(): the gradient after the first, and whether the second one objects."""
+    import numpy as np
+
+    leaf = Tensor(np.array(x))
+    vars(leaf).update(requires_grad=True, grad=None, _parents=(), _pull=None, _op="")
+    kept = globals().get("topological_order")
+    try:
+        if how == "alone":
+            last = Tensor(leaf.data + leaf.data)
+            above = [leaf, leaf]
+            vars(last).update(vars(leaf), _parents=above, _pull=lambda g: [g, g])
+            globals()["topological_order"] = lambda t: [leaf, t]
+            go, second = backward, last
+        else:
+            middle = leaf + leaf
+            last, other = middle + middle, middle + leaf
+            go, second = type(last).backward, last if how == "same" else other
+        go(last, np.array(g))
+        first = np.array(leaf.grad)
+        try:
+            go(second, np.array(g))
+        except (NotImplementedError, RecursionError):
+            return first, False
+        except RuntimeError:
+            return first, True
+        return first, False
+    finally:
+        globals()["topological_order"] = kept
+
+
+class TestFreed:
+    @pytest.mark.points(1)
+    def test_without_the_garbage_collector(self, student, rng):
+        """When its last name is gone, a finished graph is gone: no tensor holds itself."""
+        x, g = rng.normal(size=(2, 3))
+        kind("two results of a finished graph")
+
+        def check(alone):
+            grad, gone = leftovers(student, x, g, alone)
+            same(grad, 3 * g)
+            assert type(gone) is list and gone == [True, True]
+
+        best_of(lambda: check(False), lambda: check(True))
+
+    @pytest.mark.points(1)
+    def test_a_second_backward(self, student, rng):
+        """A second backward() through a graph that is used up raises RuntimeError."""
+        x, g = rng.normal(size=(2, 3))
+        kind("the same loss again, or another one that shares a part with it")
+
+        def check(how, count):
+            first, refused = again(student, x, g, how)
+            same(first, count * g)
+            assert refused is True
+
+        def end_to_end():
+            check("same", 4)
+            check("shared part", 4)
+
+        best_of(end_to_end, lambda: check("alone", 2))
+
+
+@lifted
+def wrapped(marks, a, b, g):
+    """`tracked` by itself, around x + 2 y: how many parents, which, and what they are sent."""
+    import numpy as np
+
+    def leaf(data, mark):
+        tensor = Tensor(np.array(data))
+        vars(tensor).update(requires_grad=mark, grad=None, _parents=(), _pull=None, _op="")
+        return tensor
+
+    def forward(x, y, factor=1):
+        return Tensor(x.data + factor * (y.data if isinstance(y, Tensor) else y))
+
+    def vjp(g, out, x, y, factor=1):
+        return g * (out - x), g * factor * (out - factor * y)
+
+    kept = globals().get("unbroadcast")
+    globals()["unbroadcast"] = lambda g, shape: g
+    try:
+        x = leaf(a, marks[0])
+        y = np.array(b) if marks[1] is None else leaf(b, marks[1])
+        out = tracked(forward, vjp)(x, y, factor=2)
+        sent = [np.array(v) for v in out._pull(np.array(g))] if any(marks) else []
+        above = [p.data for p in getattr(out, "_parents", ())]
+        return np.array(out.data), bool(getattr(out, "requires_grad", False)), above, sent
+    finally:
+        globals()["unbroadcast"] = kept
+
+
+class TestTracked:
+    def alone(self, student, rng, *marks):
+        a, b, g = rng.normal(size=(3, 3))
+        out, needed, parents, sent = wrapped(student, list(marks), a, b, g)
+        same(out, a + 2 * b)
+        assert needed is any(marks)
+        right = [v for v, mark in zip((a, b), marks, strict=True) if mark]
+        assert len(parents) == len(sent) == len(right)
+        expected = [v for v, mark in zip((g * 2 * b, g * 2 * a), marks, strict=True) if mark]
+        for k, wanted in enumerate(right):
+            same(parents[k], wanted)
+            same(sent[k], expected[k])
+
+    @pytest.mark.points(1)
+    def test_constants_receive_nothing(self, student, rng):
+        """Of the operands, only a tensor that was marked receives a gradient, on either side."""
+        a, c, g = rng.normal(size=(3, 3))
+        kind("a marked tensor plus an unmarked one, in both orders")
+
+        def end_to_end():
+            for f in (lambda x, y: x + y, lambda x, y: y + x):
+                x, y = student.Tensor(a, requires_grad=True), student.Tensor(c)
+                f(x, y).backward(g)
+                same(x.grad, g)
+                assert y.grad is None
+
+        def alone():
+            self.alone(student, rng, True, False)
+            self.alone(student, rng, False, True)
+            self.alone(student, rng, True, None)
+
+        best_of(end_to_end, alone)
+
+    @pytest.mark.points(1)
+    def test_what_needs_a_gradient(self, student, rng):
+        """A result requires a gradient if one of its operands does, and only then."""
+        a, g = rng.normal(size=(2, 3))
+        kind("results of marked and of unmarked tensors")
+
+        def end_to_end():
+            x, c = student.Tensor(a, requires_grad=True), student.Tensor(a)
+            total = (c + c) + (c + x)
+            assert total.requires_grad is True
+            assert (c + c).requires_grad is False and c.requires_grad is False
+            total.backward(g)
+            same(x.grad, g)
+
+        def alone():
+            self.alone(student, rng, False, False)
+            self.alone(student, rng, True, True)
+
+        best_of(end_to_end, alone)
+
+    @pytest.mark.points(2)
+    def test_gradients_find_their_operands(self, student, rng):
+        """Each operand receives its own gradient, also if the other one is a constant or itself."""
+        a, b, g = rng.normal(size=(3, 3))
+        kind("products of marked and unmarked tensors and numbers, a sum with its options by name")
+
+        def end_to_end():
+            x, c = student.Tensor(a, requires_grad=True), student.Tensor(b)
+            (c * x).backward(g)
+            same(x.grad, g * b)
+            x = student.Tensor(a, requires_grad=True)
+            (x * c * 3).backward(g)
+            same(x.grad, 3 * g * b)
+            x = student.Tensor(a, requires_grad=True)
+            (x * x).backward(g)
+            same(x.grad, 2 * g * a)
+            x, y = student.Tensor(a, requires_grad=True), student.Tensor(b, requires_grad=True)
+            (x * y).backward(g)
+            same(x.grad, g * b)
+            same(y.grad, g * a)
+            x = student.Tensor(np.stack([a, b]), requires_grad=True)
+            x.sum(axis=1).backward(g[:2])
+            same(x.grad, np.stack([g[:2]] * 3, axis=1))
+
+        def alone():
+            for marks in ((True, True), (False, True), (True, False), (True, None)):
+                self.alone(student, rng, *marks)
+
+        best_of(end_to_end, alone)
+
+
+# Without `backward`: what a result of additions remembers is asked of its `_pull`.
+
+
+@lifted
+def pulled(case, a, b, g):
+    """The upgrade and no_grad, as far as `tracked` goes: gradients that a result would send."""
+    import numpy as np
+
+    def sent(t):
+        return [np.array(v) for v in t._pull(np.array(g))] if t.requires_grad else []
+
+    kept = globals().get("unbroadcast")
+    globals()["unbroadcast"] = lambda g, shape: g
+    try:
+        if case == "old":
+            disable_gradients()
+            old = Tensor(np.array(a))
+            enable_gradients()
+            new = Tensor(np.array(b), requires_grad=True)
+            first = sent(old + new)
+            unmarked = [old.requires_grad, old.grad]
+            old.requires_grad = True
+            return unmarked, first, sent(old + new)
+        x = Tensor(np.array(a), requires_grad=True)
+        silent = []
+        try:
+            with no_grad():
+                with no_grad():
+                    silent += sent(x + x)
+                silent += sent(x + x)
+                raise KeyError
+        except KeyError:
+            pass
+        return silent, sent(x + x)
+    finally:
+        globals()["unbroadcast"] = kept
+
+
+@lifted
+def twice_and_back(x, g):
+    """enable_gradients() twice, a gradient, disable_gradients(): the class before and after."""
+    import numpy as np
+
+    disable_gradients()
+    before = dict(vars(Tensor))
+    try:
+        enable_gradients()
+        enable_gradients()
+        leaf, other = [Tensor(np.array(x), requires_grad=True) for _ in range(2)]
+        last = other + leaf
+        flowing = last.requires_grad
+        try:
+            last.backward(np.array(g))
+            grad = leaf.grad
+        except NotImplementedError:
+            grad = np.array(last._pull(np.array(g))[1])
+        disable_gradients()
+        after = dict(vars(Tensor))
+        intact = before.keys() == after.keys() and all(before[k] is after[k] for k in before)
+        added = ("backward", "grad", "requires_grad", "zero_grad")
+        plain = [hasattr(Tensor, name) for name in added]
+        silent = not hasattr(Tensor(np.array(x)) + leaf, "requires_grad")
+        return grad, flowing and intact and not any(plain) and silent
+    finally:
+        enable_gradients()
+
+
+@lifted
+def trains(x, y, steps):
+    """A model made before the upgrade: its first gradient, and the loss without dropout, twice."""
+    import numpy as np
+
+    from tinytorch import Dropout, Linear, Sequential, cross_entropy, relu
+
+    disable_gradients()
+    rng = np.random.default_rng(0)
+    first, last = Linear(x.shape[1], 16, rng=rng), Linear(16, 2, rng=rng)
+    model = Sequential(first, relu, Dropout(0.2, rng=rng), last)
+    enable_gradients()
+    bias, data, losses = last.bias, Tensor(np.array(x)), []
+    for p in model.parameters():
+        p.requires_grad = True
+    for step in range(steps + 1):
+        if step in (0, steps):
+            model.eval()
+            with no_grad():
+                out = model(data)
+            losses.append(float(cross_entropy(out, y).data))
+            if step == 0:
+                cross_entropy(model(data), y).backward()
+                seen, logits = bias.grad, np.array(out.data)
+            model.train()
+        for p in model.parameters():
+            p.zero_grad()
+        cross_entropy(model(data), y).backward()
+        for p in model.parameters():
+            p.data = p.data - 0.5 * p.grad
+    return seen, logits, losses
+
+
+@lifted
+def old_parameter(x, g):
+    """The bias of a layer made before the upgrade takes part in an addition."""
+    import numpy as np
+
+    from tinytorch import Linear
+
+    disable_gradients()
+    bias = Linear(2, 3).bias
+    enable_gradients()
+    bias.requires_grad = True
+    total = bias + Tensor(np.array(x))
+    try:
+        total.backward(np.array(g))
+        return bias.grad
+    except NotImplementedError:
+        return np.array(total._pull(np.array(g))[0])
+
+
+class TestUpgrade:
+    @pytest.mark.points(1)
+    def test_old_tensors(self, student, rng):
+        """A tensor from before the upgrade has no gradient, mixes with new ones, may be marked."""
+        a, b, g, h = rng.normal(size=(4, 3))
+        kind("a tensor made before enable_gradients()")
+
+        def end_to_end():
+            student.disable_gradients()
+            old = student.Tensor(a)
+            student.enable_gradients()
+            assert old.requires_grad is False and old.grad is None
+            new = student.Tensor(b, requires_grad=True)
+            (old + new).backward(g)
+            same(new.grad, g)
+            assert old.grad is None
+            old.requires_grad = True
+            (new + old).backward(h)
+            same(old.grad, h)
+            same(new.grad, g + h, symptoms={REPLACED: h})
+
+        def alone():
+            unmarked, first, second = pulled(student, "old", a, b, g)
+            assert unmarked == [False, None] and len(first) == 1 and len(second) == 2
+            same(first[0], g)
+            same(second[0], g)
+
+        best_of(end_to_end, alone)
+
+    @pytest.mark.points(1)
+    def test_twice_and_back(self, student, rng):
+        """A second enable_gradients() changes nothing; disable_gradients() restores the class."""
+        x, g = rng.normal(size=(2, 3))
+        kind("enable, enable, disable")
+        grad, intact = twice_and_back(student, x, g)
+        same(grad, g, symptoms={PER_PATH: multiple(g, 1.01, 1e9)})
+        assert intact is True
+
+    @pytest.mark.points(1)
+    def test_models_of_before(self, student, rng):
+        """Layers, dropout and losses of 03 and 04, made before the upgrade, train after it."""
+        x = rng.normal(size=(40, 3))
+        x[:, 0] += np.sign(x[:, 0])
+        y = (x[:, 0] > 0).astype(int)
+        kind("a model of Linear, relu and Dropout with cross_entropy, in float32 and float64")
+
+        def train(dtype):
+            grad, logits, losses = trains(student, x.astype(dtype), y, 60)
+            shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+            shares /= shares.sum(axis=1, keepdims=True)
+            same(grad, (shares - np.eye(2)[y]).mean(axis=0), dtype=np.float32)
+            assert type(losses) is list and len(losses) == 2
+            assert np.isfinite(losses).all() and losses[1] < 0.3 * losses[0]
+
+        def end_to_end():
+            train(np.float32)
+            train(np.float64)
+
+        def alone():
+            g = rng.normal(size=3)
+            same(old_parameter(student, x[0], g), g)
+
+        best_of(end_to_end, alone)
+
+
+@lifted
+def refusals(a, g):
+    """Which of these raise RuntimeError: a constant, a sum of constants, a result of no_grad."""
+    import numpy as np
+
+    def refuses(t):
+        try:
+            t.backward(np.array(g))
+        except (NotImplementedError, RecursionError):
+            return False
+        except RuntimeError:
+            return True
+        return False
+
+    c, x = Tensor(np.array(a)), Tensor(np.array(a), requires_grad=True)
+    with no_grad():
+        silent = x + x
+    found = [refuses(c), refuses(c + c), refuses(silent), x.grad is None]
+    try:
+        (x + c).backward(np.array(g))
+        return found, x.grad
+    except NotImplementedError:
+        return found, np.array((x + c)._pull(np.array(g))[0])
+
+
+@lifted
+def quiet(a, g):
+    """no_grad, nested and left by an exception: what requires a gradient inside, and after it."""
+    import numpy as np
+
+    x, inside = Tensor(np.array(a), requires_grad=True), []
+    try:
+        with no_grad():
+            with no_grad():
+                inside.append((x + x).requires_grad)
+            inside.append((x + x).requires_grad)
+            raise KeyError
+    except KeyError:
+        pass
+    with no_grad():
+        constant = x + x
+    (constant + x).backward(np.array(g))
+    return inside, x.grad
+
+
+class TestNoGrad:
+    @pytest.mark.points(1)
+    def test_says_when_no_gradient_flows(self, student, rng):
+        """backward() raises RuntimeError on a tensor that no gradient can flow to."""
+        a, g = rng.normal(size=(2, 3))
+        kind("a constant, a sum of constants, a result of no_grad()")
+        found, grad = refusals(student, a, g)
+        assert type(found) is list and found == [True, True, True, True]
+        same(grad, g)
+
+    @pytest.mark.points(1)
+    def test_nests_and_survives_exceptions(self, student, rng):
+        """Inside no_grad() nothing is remembered, after it everything, also after an exception."""
+        a, g = rng.normal(size=(2, 3))
+        kind("nested no_grad(), left by an exception")
+
+        def end_to_end():
+            inside, grad = quiet(student, a, g)
+            assert type(inside) is list and inside == [False, False]
+            same(grad, g)
+
+        def alone():
+            silent, sent = pulled(student, "quiet", a, a, g)
+            assert type(silent) is list and silent == [] and len(sent) == 2
+            same(sent[0], g)
+
+        best_of(end_to_end, alone)
+
+
+# gradcheck may answer in several ways: True or nothing, False or an exception, the largest error.
+
+
+@lifted
+def verdicts(case, a, b, weights, toy):
+    """What gradcheck says of a right function and then of wrong ones: True if it accepts."""
+    import numpy as np
+
+    class Toy:
+        """A tensor of known gradient, for testing gradcheck without the engine."""
+
+        __array_ufunc__ = None
+
+        def __init__(self, data, requires_grad=False, send=None):
+            self.data = np.asarray(data.data if isinstance(data, Toy) else data)
+            self.requires_grad, self.grad, self.send = requires_grad, None, send
+            self.shape, self.size = self.data.shape, self.data.size
+            self.ndim, self.dtype = self.data.ndim, self.data.dtype
+
+        def backward(self, grad=None):
+            grad = np.ones(self.shape) if grad is None else getattr(grad, "data", grad)
+            grad = grad * np.ones(self.shape)
+            if self.send is not None:
+                self.send(grad)
+            elif self.requires_grad:
+                self.grad = grad + (0 if self.grad is None else self.grad)
+
+        def zero_grad(self):
+            self.grad = None
+
+        def sum(self, axis=None, keepdims=False):
+            spread = lambda g: self.backward(np.full(self.shape, g))  # noqa: E731
+            return Toy(self.data.sum(), True, spread)
+
+        def __mul__(self, other):
+            other = getattr(other, "data", other)
+            return Toy(self.data * other, True, lambda g: self.backward(g * other))
+
+        __rmul__ = __mul__
+
+    def products(error, which):  # x ** 3 * (x' ** 2), entry by entry, and its sum
+        def f(*xs):
+            others = xs[1].data ** 2 if len(xs) > 1 else 1.0
+
+            def send(g):
+                slopes = [3 * xs[0].data ** 2 * others, xs[0].data ** 3 * 2 * xs[-1].data]
+                for k, x in enumerate(xs):
+                    x.backward((slopes[k] + error * (k == which)) * g)
+
+            return Toy((xs[0].data ** 3 * others).sum(), True, send)
+
+        return f
+
+    def sums(error, which):
+        def f(*xs):
+            total = xs[0] + xs[0]
+            if len(xs) > 1:
+                total = total + xs[0] * xs[1]
+            return (total + Tensor(xs[which].data) * error).sum()
+
+        return f
+
+    def accepts(f, inputs):
+        try:
+            answer = gradcheck(f, *inputs)
+        except NotImplementedError:
+            raise
+        except Exception:
+            return False
+        if answer is None or isinstance(answer, (bool, np.bool_)):
+            return answer is None or bool(answer)
+        return float(np.max(np.abs(np.asarray(answer, float)))) < 1e-3
+
+    kept, make = Tensor, products if toy else sums
+    if toy:
+        globals()["Tensor"] = Toy
+    try:
+        arrays = [np.array(a)] if case == "one" else [np.array(a), np.array(b)]
+        right = make(0 * weights, 0)
+        marked = [Tensor(array.copy(), requires_grad=True) for array in arrays]
+        forms = [marked, arrays]
+        inputs = next((form for form in forms if accepts(right, form)), None)
+        if inputs is None:
+            return [False]
+        wrong = [make(weights, k) for k in range(len(arrays))]
+        return [True, *(accepts(f, inputs) for f in wrong)]
+    finally:
+        globals()["Tensor"] = kept
+
+
+class TestGradcheck:
+    def check(self, student, rng, case, weights):
+        a, b = rng.uniform(1, 2, (2, 2, 2))
+        answer = [True, False] if case == "one" else [True, False, False]
+
+        def run(toy):
+            said = verdicts(student, case, a, b, weights, toy)
+            assert type(said) is list and said == answer
+
+        best_of(lambda: run(False), lambda: run(True))
+
+    @pytest.mark.points(1)
+    def test_finds_a_wrong_gradient(self, student, rng):
+        """gradcheck accepts a right gradient and objects to one that is far off."""
+        kind("a function with a right gradient, and one with half of it")
+        self.check(student, rng, "one", np.ones((2, 2)))
+
+    @pytest.mark.points(1)
+    def test_looks_at_every_entry(self, student, rng):
+        """One wrong entry among right ones is enough to object, also if two errors cancel."""
+        kind("a gradient with a wrong entry, and one whose errors add up to zero")
+        self.check(student, rng, "one", np.array([[0.0, 0.0], [0.0, 1.0]]))
+        self.check(student, rng, "one", np.array([[1.0, 0.0], [-1.0, 0.0]]))
+
+    @pytest.mark.points(1)
+    def test_looks_at_every_input(self, student, rng):
+        """With several inputs, the gradient of each is looked at."""
+        kind("a function of two tensors, with a wrong gradient for one of them")
+        self.check(student, rng, "two", np.ones((2, 2)))
+
+    @pytest.mark.points(1)
+    def test_finds_a_small_error(self, student, rng):
+        """An error of one percent is found: it works in double precision."""
+        kind("a gradient that is off by one percent")
+        self.check(student, rng, "one", np.full((2, 2), 0.02))
