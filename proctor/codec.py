@@ -24,10 +24,8 @@ MAX_VALUES = 1 << 20  # in one frame: what is 5 bytes in a frame may take 200 in
 MAX_INT = 4096  # bytes
 MAX_NDIM = 32
 
-_DTYPES = {
-    dtype.kind + str(dtype.itemsize): dtype
-    for dtype in map(np.dtype, "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split())
-}
+_CODES = "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16"
+_DTYPES = {dtype.kind + str(dtype.itemsize): dtype for dtype in map(np.dtype, _CODES.split())}
 _NUMPY_SCALARS = frozenset(dtype.type for dtype in _DTYPES.values())
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
@@ -126,7 +124,8 @@ def _crosses(keys: Any) -> bool:
 def decode(body: bytes | bytearray, resolve: Resolve) -> Any:
     """The value of a body; `resolve` turns the number of a reference into an object.
 
-    Arrays are read-only, unless the body is a bytearray. Raises ProtocolError for anything that `encode` cannot have made.
+    Arrays are read-only, unless the body is a bytearray. Raises ProtocolError for anything that
+    `encode` cannot have made.
     """
     try:
         value, end = _decode(body, 0, resolve, 0, [MAX_VALUES])

@@ -94,7 +94,8 @@ def run(command: list[str], folder: Path) -> Cost:
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)\n"
         "u = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
         "sys.stderr.buffer.write(done.stderr[-2000:])\n"
-        "print(json.dumps([time.perf_counter() - t, u.ru_utime + u.ru_stime, u.ru_maxrss / 1024]))\n"
+        "wall, cpu = time.perf_counter() - t, u.ru_utime + u.ru_stime\n"
+        "print(json.dumps([wall, cpu, u.ru_maxrss / 1024]))\n"
         "sys.exit(done.returncode)\n"
     )
     done = subprocess.run(
@@ -238,10 +239,9 @@ def growth(console: Console, sizes: tuple[int, int, int]) -> None:
         }
         with Recorder(assignment) as recorder, Supervisor(assignment) as supervisor:
             todo, _ = recorder.pending(everyone)
-            started, count, marks = time.perf_counter(), 0, []
-            for graded in supervisor.grade_all(todo, 2):
+            started, marks = time.perf_counter(), []
+            for count, graded in enumerate(supervisor.grade_all(todo, 2), 1):
                 recorder.record(graded)
-                count += 1
                 if count in sizes:
                     here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                     marks.append((count, time.perf_counter(), here, peak(supervisor)))

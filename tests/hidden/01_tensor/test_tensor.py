@@ -463,8 +463,15 @@ class TestShapes:
         x = student.Tensor(a)
         i, j = int(rng.integers(4)), int(rng.integers(5))
         indices = {
-            "integers and slices": [i, -1, (i, j), slice(1, 3), (slice(None), slice(None, None, 2))]
-            + [(Ellipsis, j), (slice(None), None, j)],
+            "integers and slices": [
+                i,
+                -1,
+                (i, j),
+                slice(1, 3),
+                (slice(None), slice(None, None, 2)),
+                (Ellipsis, j),
+                (slice(None), None, j),
+            ],
             "lists of indices": [[i, 0, i], np.array([j % 4, 2]), ([0, 1, 3], [j, j, 0])],
             "boolean masks": [a > 0.1, np.arange(4) % 2 == 0],
         }[what]
