@@ -9,13 +9,15 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint mutants clean
+.PHONY: help demo test test-nbgrader lint mutants fuzz clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
 	@echo 'make test     all checks: lint, types, the package in step with source/, the tests'
+	@echo 'make test-nbgrader  nbgrader'"'"'s own tests with proctor in its place'
 	@echo 'make lint     the checks of the first kinds only'
 	@echo 'make mutants  the share of broken reference solutions that the hidden suites catch'
+	@echo 'make fuzz     10,000 malformed notebooks: each is graded or rejected, none is a crash'
 	@echo 'make clean    remove what was generated: environment, releases, grades, caches'
 	@echo 'PYTHON=python3.12 make ... chooses the Python that $(VENV) is made with.'
 
@@ -25,6 +27,14 @@ demo: $(READY)
 test: lint
 	$(BIN)/pytest
 
+# nbgrader's own application tests, which come with it, with proctor in place: about ten minutes.
+NBGRADER_TESTS := autograde generate_assignment generate_feedback validate
+test-nbgrader: $(READY)
+	USER=$${USER:-root} JUPYTER_CONFIG_PATH=$(CURDIR)/tests/nbgrader_conf \
+	  PYTHONPATH=$(CURDIR)/tests/nbgrader_conf $(BIN)/pytest -c /dev/null --rootdir=$(VENV) \
+	  -p by_design -p no:cacheprovider -rs \
+	  --pyargs $(NBGRADER_TESTS:%=nbgrader.tests.apps.test_nbgrader_%)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,6 +43,9 @@ lint: $(READY)
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz
 
 # Installed anew when a version or the project's own description changes; otherwise at once.
 $(READY): requirements.lock pyproject.toml

@@ -30,6 +30,18 @@ ISOLATION = click.option(
 )
 
 
+def _shard(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int]:
+    """Which part of how many: (2, 4) for "2/4"."""
+    part, _, parts = (text or "1/1").partition("/")
+    try:
+        number, count = int(part), int(parts)
+    except ValueError:
+        number, count = 0, 0
+    if not 1 <= number <= count:
+        raise click.BadParameter("write I/N, the I-th of N parts, such as 2/4", context, option)
+    return number, count
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="proctor")
 def commands() -> None:
@@ -62,6 +74,14 @@ def commands() -> None:
 @click.option(
     "--no-record", is_flag=True, help="Only print: leave autograded/ and the gradebook alone."
 )
+@click.option(
+    "--shard",
+    metavar="I/N",
+    callback=_shard,
+    help="Only the I-th of N parts of these students, for N machines that each grade one. Gather "
+    "their .proctor/ and autograded/ in one course, and `proctor grade` there records them all "
+    "without grading again.",
+)
 @ISOLATION
 @click.option(
     "--explain", is_flag=True, help="Show failed hidden tests' tracebacks, for the suite's author."
@@ -75,6 +95,7 @@ def grade(
     force: bool,
     summary: Path | None,
     no_record: bool,
+    shard: tuple[int, int],
     isolation: str,
     explain: bool,
 ) -> int:
@@ -102,8 +123,10 @@ def grade(
             f"Nobody has submitted {assignment}: expected "
             f"{chosen.course.folder('submitted', 'STUDENT', assignment)}."
         )
+    part, parts = shard
     folders = {
-        name: chosen.course.folder("submitted", name, assignment) for name in students or submitted
+        name: chosen.course.folder("submitted", name, assignment)
+        for name in sorted({*students} or submitted)[part - 1 :: parts]
     }
     said = Console(stderr=True)
     results: list[Result] = []
@@ -122,12 +145,13 @@ def grade(
         task = progress.add_task(assignment, total=len(todo), failed=0)
         if todo:
             stack.enter_context(supervisor)
-            for graded in supervisor.grade_all(todo, jobs or os.cpu_count() or 1):
+            grading = supervisor.grade_all(todo, jobs or os.cpu_count() or 1)
+            for graded in stack.enter_context(contextlib.closing(grading)):
                 moved = recorder.record(graded) if recorder is not None else None
                 changes += [moved] if moved else []
                 results.append(graded.result)
-                failed = sum(result.status != "graded" for result in results)
-                progress.update(task, advance=1, failed=failed)
+                missed = sum(result.status != "graded" for result in results)
+                progress.update(task, advance=1, failed=missed)
     results.sort(key=lambda result: result.student)
     if form == "table":
         report.table(assignment, results, Console(), len(folders) - len(todo), changes)
@@ -137,6 +161,7 @@ def grade(
                 form
             ](assignment, results)
         )
+        report.moves(changes, said)
     if summary is not None:
         with summary.open("a", encoding="utf-8") as file:
             file.write(report.as_markdown(assignment, results))
@@ -146,7 +171,13 @@ def grade(
                 if test.detail:
                     said.rule(f"{result.student}: {test.name}")
                     said.print(test.detail, markup=False, highlight=False)
-    return int(any(result.status == "failed" for result in results))
+    if failed := [result for result in results if result.status == "failed"]:
+        click.echo(
+            f"proctor: {len(failed)} of {len(results)} submissions have no result; run the command "
+            f"again to grade them. {failed[0].student}: {failed[0].error}",
+            err=True,
+        )
+    return int(bool(failed))
 
 
 def _progress(console: Console) -> Progress:

@@ -243,12 +243,16 @@ class Assignment:
         digest = hashlib.sha256()
         paths = [*self.source.rglob("*")]
         if self.suite:
-            paths += [*self.suite.rglob("*.py"), *self.suite.parent.glob("*.py")]
+            paths += [*self.suite.rglob("*"), *self.suite.parent.glob("*.py")]
         if self.course.package:
             paths += (self.course.root / self.course.package).glob("*.py")
+        caches = {"__pycache__", ".ipynb_checkpoints"}
         for path in sorted(path for path in paths if path.is_file()):
+            if caches & {*path.parts}:
+                continue
             digest.update(f"{path.relative_to(self.course.root)}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(repr(ingest.Stubs.of(self.course.config)).encode())
         if self.checks == "worker":
             digest.update(plain.rules(self.course.config, self.templates, self.seconds).encode())
         return digest.hexdigest()

@@ -17,16 +17,21 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from proctor.errors import ProctorError
+from proctor.jail import identity
 
 Job = dict[str, Any]
 
 GRACE = 0.1  # seconds that a job's process has to end by itself before it is killed
+LAST_WORDS = 2.0  # the same, when it is asked how the process ends
+ANSWER = 30.0  # seconds that a warm process has to answer
 
 # A second OpenBLAS thread hangs for ever after a fork into a pid namespace.
 ENVIRONMENT = {
@@ -47,21 +52,36 @@ def serve(
 
     The parent's first word is `greeting`; `reaped` is told of each child that has ended.
     """
-    children: dict[int, int] = {}
+    children: dict[int, int] = {}  # process: job
+    endings: dict[int, Job] = {}  # job: how it ended, until the parent has let go of it
     doomed: dict[int, float] = {}  # job: until when it may end by itself
+    ours: set[int] = set()  # jobs killed here
+    asked: set[int] = set()  # jobs whose ending is waited for
+    ourselves = os.getpid()
     gc.collect()
     gc.freeze()  # keeps the shared pages shared
     control.send(b"ready" + greeting.encode())
     while True:
         ready, _, _ = select.select([control], [], [], GRACE if doomed else 1.0)
         with contextlib.suppress(ChildProcessError):
-            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-                children = {number: child for number, child in children.items() if child != pid}
+            while (ended := os.wait4(-1, os.WNOHANG))[0] != 0:
+                pid, status, usage = ended
+                number = children.pop(pid)
+                killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+                endings[number] = {
+                    "killed": killed and number not in ours,
+                    "seconds": usage.ru_utime + usage.ru_stime,
+                }
                 reaped(pid)
+        for number in asked & endings.keys():
+            control.send(json.dumps(endings.pop(number)).encode())
+            asked.remove(number)
         for number in [number for number, end in doomed.items() if end < time.monotonic()]:
             del doomed[number]
-            if number in children:
-                os.kill(children[number], signal.SIGKILL)
+            endings.pop(number, None)
+            for pid in [pid for pid, job in children.items() if job == number]:
+                ours.add(number)
+                os.kill(pid, signal.SIGKILL)
         if not ready:
             continue
         message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 8)
@@ -71,24 +91,45 @@ def serve(
         if "kill" in job:
             doomed[job["kill"]] = time.monotonic() + GRACE
             continue
+        if "ending" in job:
+            number = job["ending"]
+            if number not in endings and number not in children.values():
+                endings[number] = {"killed": False, "seconds": 0.0}
+            asked.add(number)
+            doomed[number] = time.monotonic() + LAST_WORDS
+            continue
         pid = os.fork()
         if pid == 0:
             control.close()
             try:
                 os.setsid()
+                if sys.platform == "linux":
+                    identity.die_with_parent(lambda: os.getppid() == ourselves)
                 start(job, descriptors)
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(0)
-        children[job["job"]] = pid
+        children[pid] = job["job"]
         for descriptor in descriptors:
             os.close(descriptor)
-    for pid in children.values():
+    for pid in children:
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
         reaped(pid)
+
+
+class Lost(ProctorError):
+    """A process of ours was killed by somebody else: what it was doing can be done again."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job's process ended: by a SIGKILL that was not ours, after so many seconds of CPU."""
+
+    killed: bool
+    seconds: float
 
 
 class Warm:
@@ -107,22 +148,49 @@ class Warm:
             env=ENVIRONMENT | {"PYTHONHASHSEED": "0"},
             pass_fds=[theirs.fileno()],
             cwd="/",
+            process_group=0,  # Ctrl-C in a terminal is for the supervisor
         )
         theirs.close()
         self.control = ours
         self.module = module
+        self.greeting: str | None = None
+        self.questions = threading.Lock()
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(configuration).encode())
             self.process.stdin.close()
 
     def ready(self) -> str:
-        """Wait until it serves; its greeting."""
-        word = self.control.recv(1 << 20)
-        if not word.startswith(b"ready"):
-            self.process.wait()
-            raise ProctorError(f"{self.module} could not start: {self.said() or 'it said nothing'}")
-        return word[5:].decode()
+        """Wait until it serves; its greeting. Raises Lost if it does not live any more."""
+        if self.greeting is None:
+            word = self._hear()
+            if not word.startswith(b"ready"):
+                if self.process.wait() == -signal.SIGKILL:
+                    raise self.lost()
+                raise ProctorError(
+                    f"{self.module} could not start: {self.said() or 'it said nothing'}"
+                )
+            self.greeting = word[5:].decode()
+        elif self.process.poll() is not None:
+            raise self.lost()
+        return self.greeting
+
+    def lost(self) -> Lost:
+        """The error that says that it ended before its time."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        killed = self.process.poll() == -signal.SIGKILL
+        how = "was killed" if killed else f"ended. {self.said()}".rstrip()
+        return Lost(f"the process {self.module} {how}")
+
+    def _hear(self, seconds: float | None = None) -> bytes:
+        """Its next word; b"" if it is gone."""
+        with contextlib.suppress(ConnectionError):
+            poll = select.poll()
+            poll.register(self.control, select.POLLIN)
+            if seconds is None or poll.poll(seconds * 1000):
+                return self.control.recv(1 << 20)
+        return b""
 
     def said(self) -> str:
         """The end of what it and its children wrote to standard error."""
@@ -132,7 +200,23 @@ class Warm:
         )
 
     def fork(self, job: Job, descriptors: Sequence[int]) -> None:
-        socket.send_fds(self.control, [json.dumps(job).encode()], list(descriptors))
+        """Start a job. Raises Lost if it does not live any more."""
+        try:
+            socket.send_fds(self.control, [json.dumps(job).encode()], list(descriptors))
+        except OSError:
+            raise self.lost() from None
+
+    def ending(self, job: int) -> Ending:
+        """End a job and say how its process ended. Raises Lost if the warm process is gone."""
+        with self.questions:
+            try:
+                self.control.send(json.dumps({"ending": job}).encode())
+                word = self._hear(ANSWER)
+            except OSError:
+                word = b""
+        if not word:
+            raise self.lost()
+        return Ending(**json.loads(word))
 
     def kill(self, job: int) -> None:
         with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from proctor.course import Assignment
 from proctor.errors import CourseError, ProctorError
+from proctor.late import penalise
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook
@@ -44,7 +45,7 @@ class Book:
     def __init__(self, assignment: Assignment) -> None:
         from nbgrader.api import Gradebook, MissingEntry
 
-        course = assignment.course
+        self.course = course = assignment.course
         with _alembic(), explained(course.db_url):
             self.gradebook: Gradebook = Gradebook(course.db_url, course.course_id)
         self.url = course.db_url
@@ -77,25 +78,53 @@ class Book:
         self.gradebook.close()
         self.gradebook.engine.dispose()
 
-    def scores(self) -> dict[str, dict[Place, float | None]]:
-        """What the gradebook says of each student: points per (notebook, cell), if any yet."""
-        from nbgrader.api import BaseCell, Grade, Notebook, SubmittedAssignment, SubmittedNotebook
+    def missing(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those of these entries that the gradebook does not say in full."""
+        from nbgrader.api import Comment, Grade, SubmittedAssignment
+        from sqlalchemy import select
+
+        mine = SubmittedAssignment.assignment_id == self.assignment_id
+        query = select(SubmittedAssignment.student_id, SubmittedAssignment.timestamp).where(mine)
+        with explained(self.url):
+            times = {student: moment for student, moment in self.gradebook.db.execute(query)}
+            scores = self._said(Grade, Grade.auto_score)
+            comments = self._said(Comment, Comment.auto_comment)
+            self.gradebook.db.rollback()
+
+        def told(entry: Entry) -> bool:
+            return (
+                scores.get(entry.student, {}) == self._full(self.graded, entry.scores, 0.0)
+                and comments.get(entry.student, {})
+                == self._full(self.commented, entry.comments, None)
+                and (not entry.timestamp or times[entry.student] == _time(entry.timestamp))
+            )
+
+        return [entry for entry in entries if entry.student not in times or not told(entry)]
+
+    def _full(
+        self, cells: dict[str, list[tuple[str, str]]], said: Mapping[Place, Any], default: Any
+    ) -> dict[Place, Any]:
+        """What is said of each cell of the assignment."""
+        places = [(name, cell) for id_, name in self.notebooks.items() for _, cell in cells[id_]]
+        return {place: said.get(place, default) for place in places}
+
+    def _said(self, table: Any, column: Any) -> dict[str, dict[Place, Any]]:
+        """What a column says per student and (notebook, cell)."""
+        from nbgrader.api import BaseCell, Notebook, SubmittedAssignment, SubmittedNotebook
         from sqlalchemy import select
 
         query = (
-            select(SubmittedAssignment.student_id, Notebook.name, BaseCell.name, Grade.auto_score)
-            .select_from(Grade)
-            .join(SubmittedNotebook, SubmittedNotebook.id == Grade.notebook_id)
+            select(SubmittedAssignment.student_id, Notebook.name, BaseCell.name, column)
+            .select_from(table)
+            .join(SubmittedNotebook, SubmittedNotebook.id == table.notebook_id)
             .join(SubmittedAssignment, SubmittedAssignment.id == SubmittedNotebook.assignment_id)
             .join(Notebook, Notebook.id == SubmittedNotebook.notebook_id)
-            .join(BaseCell, BaseCell.id == Grade.cell_id)
+            .join(BaseCell, BaseCell.id == table.cell_id)
             .where(SubmittedAssignment.assignment_id == self.assignment_id)
         )
-        found: dict[str, dict[Place, float | None]] = {}
-        with explained(self.url):
-            for student, notebook, cell, score in self.gradebook.db.execute(query):
-                found.setdefault(student, {})[notebook, cell] = score
-            self.gradebook.db.rollback()
+        found: dict[str, dict[Place, Any]] = {}
+        for student, notebook, cell, value in self.gradebook.db.execute(query):
+            found.setdefault(student, {})[notebook, cell] = value
         return found
 
     def write(self, entries: Sequence[Entry]) -> None:
@@ -104,6 +133,7 @@ class Book:
             return
         with explained(self.url), self._transaction() as db:
             self._write(db, entries)
+            penalise(self.course, db, self.assignment_id, [entry.student for entry in entries])
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Any]:

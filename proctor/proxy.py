@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from proctor import codec
 
+ENDED = "the process that ran the code ended"
 LONG = 0.02  # seconds after which an answer is waited for without hurry
 GRACE = 2.0  # seconds that a worker has, beyond its own alarm, before it counts as stuck
 MAX_TRAFFIC = 1 << 30  # bytes that one submission may send
@@ -112,7 +113,7 @@ class Channel:
             self.gone = (
                 "the code did not come back in time and could not be interrupted"
                 if isinstance(problem, TimeoutError)
-                else "the process that ran the code ended"
+                else ENDED
             )
             raise WorkerGone(self.gone) from None
         except codec.ProtocolError as problem:

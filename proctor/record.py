@@ -141,7 +141,7 @@ class Recorder:
         notebooks are there. Where the gradebook does not say the same, it is told again.
         """
         todo, kept = {}, []
-        recorded = self.book.scores()
+        entries = []
         for student, folder in folders.items():
             self.keys[student] = self.store.key(folder)
             old = self.store.load(student)
@@ -151,10 +151,9 @@ class Recorder:
                 todo[student] = folder
                 continue
             kept.append(old.result)
-            scores = scores_by_cell(old.result)
-            if old.result.status == "graded" and recorded.get(student) != scores:
-                self._enter(old)
-        self.flush()
+            if old.result.status == "graded":
+                entries.append(self._entry(old))
+        self.book.write(self.book.missing(entries))
         return todo, kept
 
     def _whole(self, stored: Stored) -> bool:
@@ -168,23 +167,24 @@ class Recorder:
         result = graded.result
         if result.status == "failed":
             return None
-        stored = Stored(self.keys[result.student], result, self._comments(graded))
+        key = "" if result.unsure else self.keys[result.student]
+        stored = Stored(key, result, self._comments(graded))
         with _explained(self.course.root):
             if result.status == "graded":
                 self._write(result.student, graded)
             self.store.save(stored)
         if result.status == "graded":
-            self._enter(stored)
+            self.entries.append(self._entry(stored))
         if len(self.entries) >= GROUP:
             self.flush()
         old = self.before.get(result.student)
         return change(old.result, result) if old else None
 
-    def _enter(self, stored: Stored) -> None:
+    def _entry(self, stored: Stored) -> Entry:
         submitted = self.course.folder("submitted", stored.result.student, self.assignment.name)
         scores = scores_by_cell(stored.result)
         timestamp = self._timestamp(submitted)
-        self.entries.append(Entry(stored.result.student, timestamp, scores, stored.comments))
+        return Entry(stored.result.student, timestamp, scores, stored.comments)
 
     def flush(self) -> None:
         """Write what waits for the gradebook."""
@@ -233,7 +233,7 @@ class Recorder:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(data)
             for name, notebook in notebooks.items():
-                text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
+                text = json.dumps(notebook, ensure_ascii=False, sort_keys=True)
                 (fresh / f"{name}.ipynb").write_text(text + "\n", encoding="utf-8")
             for path in fresh.rglob("*"):
                 if path.is_file():

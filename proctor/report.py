@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proctor.record import Change, number
-from proctor.verdict import Result
+from proctor.verdict import Result, printable
 
 
 def as_json(assignment: str, results: Sequence[Result]) -> str:
@@ -35,7 +35,7 @@ def misconceptions(results: Sequence[Result]) -> Counter[str]:
 def remark(result: Result) -> str:
     """What to say of a submission in one line."""
     if result.error:
-        return result.error
+        return printable(result.error)
     shown = sorted({test.misconception for test in result.tests if test.misconception})
     parts = [", ".join(shown)] if shown else []
     parts += (
@@ -46,7 +46,19 @@ def remark(result: Result) -> str:
         if result.notes
         else []
     )
-    return "; ".join(parts)
+    return printable("; ".join(parts))
+
+
+def in_students_process(results: Sequence[Result]) -> str:
+    """A sentence on points that were decided where the student's code runs; "" if none were."""
+    tests = [test for result in results for test in result.tests]
+    theirs = sum(test.decided == "student" for test in tests)
+    if not theirs:
+        return ""
+    return (
+        f"{theirs} of {len(tests)} results were decided in the students' own processes, as "
+        "nbgrader does: they are claims (docs/any-course.md)."
+    )
 
 
 def table(
@@ -71,7 +83,7 @@ def table(
         decided = [test for test in result.tests if test.status != "manual"]
         passed = sum(test.status == "passed" for test in decided)
         grid.add_row(
-            Text(result.student),  # what is a student's is no markup
+            Text(printable(result.student)),  # what is a student's is no markup
             f"{number(result.score)}/{number(result.max_score)}"
             if result.status == "graded"
             else "-",
@@ -88,16 +100,24 @@ def table(
             f"{len(graded)} of {len(results)} graded, median {number(scores[len(scores) // 2])} of "
             f"{number(graded[0].max_score)}, isolation: {graded[0].isolation}"
         )
+    if said := in_students_process(results):
+        console.print(said, highlight=False)
     for name, count in misconceptions(results).most_common():
         console.print(f"  {count:3d} x {name}", highlight=False, markup=False)
     if kept:
         console.print(
             f"{kept} of {len(results)} still held and were not graded again (--force does)."
         )
+    moves(changes, console)
+
+
+def moves(changes: Sequence[Change], console: Console) -> None:
+    """Print whose score moved, from what to what, and the tests that did it."""
     for change in changes:
         moved = ", ".join(change.moved[:4]) + (" and more" if len(change.moved) > 4 else "")
         console.print(
-            f"{change.student}: {number(change.before)} -> {number(change.after)}  {moved}",
+            f"{printable(change.student)}: {number(change.before)} -> {number(change.after)}"
+            f"  {moved}",
             markup=False,
             highlight=False,
         )
@@ -118,8 +138,12 @@ def as_markdown(assignment: str, results: Sequence[Result]) -> str:
             else "-"
         )
         seen = remark(result).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
-        student = result.student.replace("|", "\\|").replace("<", "&lt;")
+        student = (
+            printable(result.student).replace("\n", " ").replace("|", "\\|").replace("<", "&lt;")
+        )
         lines.append(f"| {student} | {score} | {result.status} | {seen} |")
+    if said := in_students_process(results):
+        lines += ["", said]
     found = misconceptions(results)
     if found:
         lines += ["", *[f"- {count} x {name}" for name, count in found.most_common()]]

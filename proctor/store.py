@@ -22,6 +22,8 @@ from proctor.errors import ProctorError
 from proctor.gradebook import Place
 from proctor.verdict import Result, TestResult
 
+UNFINISHED = ".unfinished-"  # a file that is being written
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -39,8 +41,8 @@ class Store:
         self.assignment = assignment
         self.folder = assignment.course.root / ".proctor" / assignment.name
         settings = assignment.course.settings
-        values = {name: settings.trait_values()[name] for name in sorted(settings.trait_names())}
-        self.around = repr((assignment.fingerprint, environment(), sorted(values.items(), key=str)))
+        values = sorted(settings.trait_values(config=True).items())  # not where the course stands
+        self.around = repr((assignment.fingerprint, environment(), values))
 
     def key(self, folder: Path) -> str:
         """The key of a submission: any file of it changes it."""
@@ -89,13 +91,15 @@ class Store:
                     f"Another `proctor grade {self.assignment.name}` is at work in this course: "
                     "wait until it has ended."
                 ) from None
+            for stale in self.folder.glob(f"{UNFINISHED}*"):  # of a run that was killed
+                stale.unlink()
             yield
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader, or a restart after a crash, sees the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

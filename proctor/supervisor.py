@@ -12,8 +12,9 @@ import itertools
 import json
 import queue
 import socket
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,11 +24,13 @@ from typing import Any
 from proctor import codec, ingest, jail, plain
 from proctor.course import Assignment
 from proctor.errors import CourseError, ProctorError
-from proctor.forks import Warm
+from proctor.forks import Lost, Warm
 from proctor.ingest import GradeCell, Rejected, Submission, Template
 from proctor.verdict import NotebookVerdict, Result, TestResult
 
 SLACK = 5.0  # seconds that the tester has, beyond the notebook's own, to tell what it decided
+ATTEMPTS = 3  # at a notebook whose processes are killed by somebody else
+RESTARTS = 5  # of killed warm processes while no submission comes through
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,19 @@ class Supervisor:
         self.isolation = _isolation(isolation or self.settings.isolation)
         self.numbers = itertools.count(1)
         self.resources = contextlib.ExitStack()
+        self.mending = threading.Lock()
+        self.closed = False
+        self.restarts = 0
         self.tests: dict[str, list[tuple[str, float]]] = {}  # grade cell: its hidden tests
 
     def start(self) -> None:
         """Start the warm processes, without waiting for them."""
+        self.worker = self._start_worker()
+        self.tester = self._start_tester()
+
+    def _start_worker(self) -> Warm:
         course = self.assignment.course
-        self.worker = Warm(
+        worker = Warm(
             "proctor.worker",
             {
                 "package": course.package,
@@ -65,9 +75,12 @@ class Supervisor:
                 "plain": self.assignment.checks == "worker",
             },
         )
-        self.resources.callback(self.worker.close)
-        suite = self.assignment.suite
-        self.tester = Warm(
+        self.resources.callback(worker.close)
+        return worker
+
+    def _start_tester(self) -> Warm:
+        course, suite = self.assignment.course, self.assignment.suite
+        tester = Warm(
             "proctor.tester",
             {
                 "package": course.package,
@@ -76,15 +89,38 @@ class Supervisor:
                 "imports": [line for t in self.assignment.templates for line in t.imports],
             },
         )
-        self.resources.callback(self.tester.close)
+        self.resources.callback(tester.close)
+        return tester
+
+    def _warm(self) -> tuple[Warm, Warm]:
+        """Worker and tester, ready to fork; started again if somebody killed them."""
+        with self.mending:
+            while True:
+                try:
+                    if self.closed:
+                        raise ProctorError("the run was stopped")
+                    self.worker.ready()
+                    self.tester.ready()
+                    return self.worker, self.tester
+                except Lost as error:
+                    if self.restarts == RESTARTS:
+                        raise ProctorError(
+                            f"{error}, for the {RESTARTS + 1}th time in a row. Is this machine "
+                            "short of memory? Mend that, or use fewer --jobs, and run the command "
+                            "again."
+                        ) from None
+                    self.restarts += 1
+                    if self.worker.process.poll() is not None:
+                        self.worker = self._start_worker()
+                    if self.tester.process.poll() is not None:
+                        self.tester = self._start_tester()
 
     def __enter__(self) -> Supervisor:
         if not hasattr(self, "tester"):
             self.start()
         try:
-            inventory = json.loads(self.tester.ready())
-            self.worker.ready()
-            self.tests = claims(self.assignment, inventory)
+            _, tester = self._warm()
+            self.tests = claims(self.assignment, json.loads(tester.ready()))
         except BaseException:
             self.close()
             raise
@@ -99,7 +135,9 @@ class Supervisor:
         self.close()
 
     def close(self) -> None:
-        self.resources.close()
+        self.closed = True
+        with self.mending:
+            self.resources.close()
 
     @property
     def total(self) -> float:
@@ -110,9 +148,12 @@ class Supervisor:
             for cell in template.grade_cells.values()
         )
 
-    def grade_all(self, submissions: Mapping[str, Path], jobs: int) -> Iterator[Graded]:
-        """Grade each student's folder, `jobs` at a time, as they come; Ctrl-C stops what has not
-        begun.
+    def grade_all(
+        self, submissions: Mapping[str, Path], jobs: int
+    ) -> Generator[Graded, None, None]:
+        """Grade each student's folder, `jobs` at a time, as they come.
+
+        Who stops listening, as Ctrl-C does, ends what is at work and closes the supervisor.
         """
         slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(jobs):
@@ -132,6 +173,7 @@ class Supervisor:
                     yield future.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                self.close()
                 raise
 
     def grade(self, student: str, folder: Path, slot: int = 0) -> Graded:
@@ -154,6 +196,7 @@ class Supervisor:
                     verdict = self.grade_notebook(template, submission, key, files, slot)
                     notebooks[template.name] = submission, verdict
                     result.notes += submission.notes + verdict.notes
+                    result.unsure = result.unsure or verdict.unsure
                 result.tests += verdict.tests
             if not notebooks:
                 result.status, result.error = "rejected", " ".join(rejections)
@@ -178,8 +221,9 @@ class Supervisor:
         slot: int,
     ) -> NotebookVerdict:
         """Run one notebook in a worker and decide it in a tester."""
-        events, note = self._run(self._job(template, submission, key), files, slot)
-        verdict = NotebookVerdict(template.name, notes=[note] if note else [])
+        job = self._job(template, submission, key)
+        events, note, unsure = self._run_until_sure(job, files, slot)
+        verdict = NotebookVerdict(template.name, notes=[note] if note else [], unsure=unsure)
         verdict.events = events if self.measure else []
         checks: dict[str, str] = {}
         tests: dict[str, dict[str, Any]] = {}
@@ -249,10 +293,38 @@ class Supervisor:
             "measure": self.measure,
         }
 
+    def _run_until_sure(
+        self, job: dict[str, Any], files: Mapping[str, bytes], slot: int
+    ) -> tuple[list[dict[str, Any]], str | None, bool]:
+        """What `_run` gives, run again when a process of ours was killed from outside.
+
+        A worker may have done it to itself, where the jail cannot keep it from that. So what was
+        decided stands at the last attempt, but the result is not kept: the next run tries anew.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                events, note, unsure = self._run(job, files, slot)
+            except Lost:
+                if attempt == ATTEMPTS:
+                    raise
+                continue
+            if not unsure:
+                break
+        else:
+            note = (
+                f"its process was killed from outside {ATTEMPTS} times (is this machine short of "
+                "memory?): what was decided by then counts until the next run"
+            )
+        self.restarts = 0
+        return events, note, unsure
+
     def _run(
         self, job: dict[str, Any], files: Mapping[str, bytes], slot: int
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        """The events of a job, and a note if it was cut short."""
+    ) -> tuple[list[dict[str, Any]], str | None, bool]:
+        """The events of a job, a note if it was cut short, and whether somebody else than proctor
+        killed its worker. Raises Lost where that keeps it from being decided.
+        """
+        worker, tester = self._warm()
         number = next(self.numbers)
         limits = jail.Limits(
             memory=self.settings.memory << 20, cpu=int(self.assignment.seconds[1]) + 1
@@ -260,7 +332,7 @@ class Supervisor:
         mine, testers = socket.socketpair()
         channel, workers = socket.socketpair()
         try:
-            self.worker.fork(
+            worker.fork(
                 {
                     "job": number,
                     "isolation": self.isolation,
@@ -277,15 +349,23 @@ class Supervisor:
                 seed = int(job["seed"][:8], 16)
                 codec.Frames(channel).send(codec.encode((dict(files), seed), _no_reference))
             channel.setblocking(True)
-            self.tester.fork({"job": number}, [testers.fileno(), channel.fileno()])
+            tester.fork({"job": number}, [testers.fileno(), channel.fileno()])
             testers.close()
             channel.close()
-            tester = codec.Frames(mine)
-            tester.send(json.dumps(job).encode())
-            return self._collect(tester)
+            frames = codec.Frames(mine)
+            frames.send(json.dumps(job).encode())
+            events, note = self._collect(frames)
+            ended = bool(events) and bool(events[-1].get("ended"))
+            return events, note, ended and _killed(worker, number, limits)
+        except Lost:
+            raise
+        except (OSError, ProctorError) as error:
+            if _killed(tester, number) or _killed(worker, number, limits):
+                raise Lost(f"a process of the grading was killed from outside: {error}") from None
+            raise
         finally:
-            self.worker.kill(number)
-            self.tester.kill(number)
+            worker.kill(number)
+            tester.kill(number)
             for connection in (mine, testers, channel, workers):
                 connection.close()
 
@@ -311,6 +391,12 @@ class Supervisor:
             raise ProctorError(
                 f"the tester ended before it had decided everything. {self.tester.said()}"
             ) from None
+
+
+def _killed(warm: Warm, job: int, limits: jail.Limits | None = None) -> bool:
+    """Whether neither proctor nor the limit of its CPU time killed a job's process."""
+    ending = warm.ending(job)
+    return ending.killed and (limits is None or ending.seconds < limits.cpu)
 
 
 def _no_reference(value: Any) -> int:

@@ -29,7 +29,8 @@ import numpy as np
 import pytest
 
 from proctor import codec, forks, plain, testing
-from proctor.proxy import Channel, RemoteError, Student, WorkerGone
+from proctor.proxy import ENDED, Channel, RemoteError, Student, WorkerGone
+from proctor.verdict import printable
 
 MAX_MESSAGE = 600  # characters of a message to a student
 MAX_OUTPUTS = 16 << 20  # bytes of all outputs of a notebook; what comes after is dropped
@@ -169,7 +170,8 @@ class Grading:
             )
         usage = self.channel.request("usage") if self.job["measure"] else None
         own = self.suite.own if self.suite else 0.0
-        self.events(event="done", cpu=time.process_time(), own=own, worker=usage)
+        cost = {"cpu": time.process_time(), "own": own, "worker": usage}
+        self.events(event="done", ended=self.channel.gone == ENDED, **cost)
 
     def lap(self) -> float:
         """Seconds since the last call."""
@@ -359,11 +361,6 @@ def warm_up(items: list[pytest.Item]) -> None:
         with contextlib.suppress(Exception):  # a test that cannot be drawn says so when it is run
             function(*[None] * len(inspect.signature(function).parameters))
         handle.inner_test = inner
-
-
-def printable(text: str) -> str:
-    """A student's text without what a terminal would obey."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def _trace(error: BaseException) -> str:

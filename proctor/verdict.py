@@ -37,6 +37,7 @@ class NotebookVerdict:
     tests: list[TestResult] = field(default_factory=list)
     outputs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unsure: bool = False  # its worker was killed from outside
     events: list[dict[str, Any]] = field(default_factory=list)  # for a bench
 
 
@@ -52,6 +53,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
     tests: list[TestResult] = field(default_factory=list)
     total: float = 0.0  # what the assignment is worth
+    unsure: bool = False  # killed from outside: the next run grades it again
 
     @property
     def score(self) -> float:
@@ -84,3 +86,8 @@ class Result:
             "notes": self.notes,
             "tests": tests,
         }
+
+
+def printable(text: str) -> str:
+    """A student's text without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

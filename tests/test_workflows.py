@@ -43,6 +43,12 @@ def test_a_workflow_runs_scripts_of_the_repository(path: Path) -> None:
         assert "${{" not in command, "an input is passed as a variable, never pasted into a script"
 
 
+@pytest.mark.parametrize("script", [".ci/run", ".github/grade.sh"])
+def test_a_script_can_be_parsed(script: str) -> None:
+    done = run("bash", "-n", ROOT / script)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_ci_runs_on_the_oldest_and_the_newest_python() -> None:
     [job] = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"].values()
     assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
