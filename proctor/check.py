@@ -1,7 +1,8 @@
 """`proctor check`: a student's own look at a notebook, with the code that will grade it.
 
 It knows the notebook alone: the visible checks are those that stand in it, earlier modules come
-from the package that the student exported beside it.
+from the package that the student exported beside it. Whoever checks a submission inside a course
+gets the instructor's checks instead: those of the notebook would run outside the jail.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Desk(Assignment):
 
     @cached_property
     def templates(self) -> list[Template]:
-        template = ingest.read(self.notebook, self.course.package)
+        template = ingest.read(_original(self.notebook), self.course.package)
         visible = {
             name: cell
             for name, cell in template.grade_cells.items()
@@ -66,6 +67,15 @@ class Desk(Assignment):
             for module in export.modules_of(self.folder)
             if module.position[0] < here
         ]
+
+
+def _original(notebook: Path) -> Path:
+    """The instructor's notebook if this one lies in a course, else this one itself."""
+    for folder in notebook.parents:
+        source = folder / "source" / notebook.parent.name / notebook.name
+        if (folder / "nbgrader_config.py").exists() and source.exists():
+            return source
+    return notebook
 
 
 def _compiled(filename: str, source: str) -> str:
