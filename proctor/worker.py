@@ -353,7 +353,10 @@ def start(job: dict[str, Any], descriptor: int, readable: list[str], package: st
 def readable_paths() -> list[str]:
     """What a worker may read: the standard library, shared libraries, packages imported so far."""
     paths = {sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"]}
-    paths |= {path for path in ("/lib", "/usr/lib", "/lib64", "/usr/lib64") if os.path.isdir(path)}
+    for folder in ("/lib", "/usr/lib", "/lib64", "/usr/lib64"):
+        # Debian keeps Python packages in /usr/lib, too, and libraries in a folder of their own
+        own = [str(path) for path in Path(folder).glob("*-linux-*") if path.is_dir()]
+        paths.update(own or [folder] * os.path.isdir(folder))
     # of a Python that brings its own libraries: them alone, other packages lie beside them
     paths |= {str(path) for path in Path(sys.base_prefix, "lib").glob("*.so*")}
     packages = sysconfig.get_paths()["purelib"]
@@ -399,6 +402,9 @@ def main() -> None:
     for name in (*configuration["wanted"], *LAZY):
         with contextlib.suppress(Exception):  # `from package import name`: a module, or not
             importlib.import_module(name)
+    if "matplotlib" in sys.modules:  # what shows its figures in a notebook
+        with contextlib.suppress(Exception):
+            importlib.import_module("matplotlib_inline.backend_inline")
     for source in WARM:
         shell.run(source)
     shell.reset()  # type: ignore[no-untyped-call]
