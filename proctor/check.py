@@ -36,6 +36,7 @@ class Desk(Assignment):
         self.notebook = notebook.resolve()
         self.folder = _package(self.notebook)
         config.Proctor.package = self.folder.name if self.folder else ""
+        config.Proctor.checks = "tester"
         super().__init__(Course(self.notebook.parent, config), self.notebook.stem)
 
     @cached_property
@@ -115,6 +116,8 @@ def check_notebook(path: Path, isolation: str, console: Console) -> int:
             word,
         )
     console.print(table)
+    for note in verdict.notes:
+        console.print(note, markup=False, highlight=False)
     missing = [test for test in verdict.tests if test.status != "passed"]
     if not missing:
         console.print("Every visible check passes. Hidden tests look closer when you submit.")

@@ -104,7 +104,8 @@ def grade(
     What was graded before is graded again only if the submission, the suite or the environment has
     changed since.
 
-    Exit status: 0 when every submission has a result, 1 when one has none, 2 for a wrong call.
+    Exit status: 0 when every submission has a result, 1 when one has none, 2 for a wrong call, 130
+    when interrupted. Whatever ends a run, what was graded is kept.
     """
     from proctor import report
     from proctor.course import Course
@@ -154,7 +155,10 @@ def grade(
                 progress.update(task, advance=1, failed=missed)
     results.sort(key=lambda result: result.student)
     if form == "table":
-        report.table(assignment, results, Console(), len(folders) - len(todo), changes)
+        screen = Console()
+        if not screen.is_terminal:
+            screen = Console(width=118)  # a file or a CI log has no edge to wrap at
+        report.table(assignment, results, screen, len(folders) - len(todo), changes)
     else:
         click.echo(
             {"json": report.as_json, "junit": report.as_junit, "markdown": report.as_markdown}[

@@ -53,34 +53,38 @@ def serve(
     The parent's first word is `greeting`; `reaped` is told of each child that has ended.
     """
     children: dict[int, int] = {}  # process: job
-    endings: dict[int, Job] = {}  # job: how it ended, until the parent has let go of it
+    endings: dict[int, Job] = {}  # job: how it ended, until the parent lets go of it
     doomed: dict[int, float] = {}  # job: until when it may end by itself
-    ours: set[int] = set()  # jobs killed here
     asked: set[int] = set()  # jobs whose ending is waited for
+    dismissed: set[int] = set()  # jobs that end without being asked how
+    ours: set[int] = set()  # jobs killed here
     ourselves = os.getpid()
     gc.collect()
     gc.freeze()  # keeps the shared pages shared
     control.send(b"ready" + greeting.encode())
     while True:
-        ready, _, _ = select.select([control], [], [], GRACE if doomed else 1.0)
+        ready, _, _ = select.select([control], [], [], GRACE if doomed or asked else 1.0)
         with contextlib.suppress(ChildProcessError):
             while (ended := os.wait4(-1, os.WNOHANG))[0] != 0:
                 pid, status, usage = ended
-                number = children.pop(pid)
+                number = children.pop(pid, 0)
                 killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-                endings[number] = {
-                    "killed": killed and number not in ours,
-                    "seconds": usage.ru_utime + usage.ru_stime,
-                }
+                if number not in dismissed:
+                    endings[number] = {
+                        "killed": killed and number not in ours,
+                        "seconds": usage.ru_utime + usage.ru_stime,
+                    }
+                for jobs in (dismissed, ours):
+                    jobs.discard(number)
+                doomed.pop(number, None)
                 reaped(pid)
         for number in asked & endings.keys():
             control.send(json.dumps(endings.pop(number)).encode())
             asked.remove(number)
         for number in [number for number, end in doomed.items() if end < time.monotonic()]:
             del doomed[number]
-            endings.pop(number, None)
+            ours.add(number)
             for pid in [pid for pid, job in children.items() if job == number]:
-                ours.add(number)
                 os.kill(pid, signal.SIGKILL)
         if not ready:
             continue
@@ -89,14 +93,20 @@ def serve(
             break
         job = json.loads(message)
         if "kill" in job:
-            doomed[job["kill"]] = time.monotonic() + GRACE
+            number = job["kill"]
+            endings.pop(number, None)
+            asked.discard(number)
+            if number in children.values():
+                dismissed.add(number)
+                doomed[number] = time.monotonic() + GRACE
             continue
         if "ending" in job:
             number = job["ending"]
-            if number not in endings and number not in children.values():
-                endings[number] = {"killed": False, "seconds": 0.0}
             asked.add(number)
-            doomed[number] = time.monotonic() + LAST_WORDS
+            if number in children.values():
+                doomed[number] = time.monotonic() + LAST_WORDS
+            elif number not in endings:
+                endings[number] = {"killed": False, "seconds": 0.0}
             continue
         pid = os.fork()
         if pid == 0:

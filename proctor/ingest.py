@@ -69,6 +69,7 @@ class Submission:
 
     notebook: Notebook
     notes: list[str]
+    given: frozenset[str] = frozenset()  # ids of text cells that are the instructor's, unchanged
 
 
 def nbgrader(cell: Cell) -> dict[str, Any]:
@@ -340,7 +341,13 @@ def restore(notebook: Notebook, template: Template) -> Submission:
         "nbformat": 4,
         "nbformat_minor": 5,
     }
-    return Submission(fresh, notes)
+    given = frozenset(
+        cell["id"]
+        for cell in cells
+        if (original := plain.get(cell["id"]))
+        and (original["source"], original["cell_type"]) == (cell["source"], cell["cell_type"])
+    )
+    return Submission(fresh, notes, given)
 
 
 def _restored(cell: Cell, original: Cell, notes: list[str]) -> Cell:

@@ -45,7 +45,8 @@ def autograded(submission: Submission, verdict: NotebookVerdict) -> Notebook:
         if cell["cell_type"] == "raw":
             cell["cell_type"] = "markdown"
         if cell["cell_type"] == "markdown":
-            if not meta or meta.get("solution"):
+            theirs = not meta or meta.get("solution")
+            if theirs and cell["id"] not in submission.given:
                 cell["source"] = sanitise.markdown(cell["source"])
             if "attachments" in cell:
                 cell["attachments"] = sanitise.attachments(cell["attachments"])
@@ -78,7 +79,7 @@ def _points(tests: list[TestResult], count: int) -> dict[str, Any]:
         f"<td>{sanitise.escaped(test.message)}</td></tr>"
         for test in tests
     )
-    table = f"<table><tr><th>test</th><th>points</th><th></th></tr>{rows}</table>"
+    table = f"<table cellpadding='6'><tr><th>test</th><th>points</th><th></th></tr>{rows}</table>"
     if any(test.decided == "student" for test in tests):
         table += f"<p>{plain.DECIDED}</p>"
     return {
@@ -169,10 +170,17 @@ class Recorder:
             return None
         key = "" if result.unsure else self.keys[result.student]
         stored = Stored(key, result, self._comments(graded))
-        with _explained(self.course.root):
-            if result.status == "graded":
-                self._write(result.student, graded)
-            self.store.save(stored)
+        try:
+            with _explained(self.course.root):
+                if result.status == "graded":
+                    self._write(result.student, graded)
+                self.store.save(stored)
+        except ProctorError:
+            raise
+        except Exception as error:  # a defect of ours: the others are recorded all the same
+            result.status, result.tests = "failed", []
+            result.error = f"The result could not be recorded: {type(error).__name__}: {error}"
+            return None
         if result.status == "graded":
             self.entries.append(self._entry(stored))
         if len(self.entries) >= GROUP:

@@ -73,20 +73,18 @@ def table(
     `kept` results still held from an earlier run; `changes` says whose score moved.
     """
     grid = Table(title=assignment, title_justify="left", show_footer=False)
-    grid.add_column("student", no_wrap=True)
+    grid.add_column("student", no_wrap=True, max_width=32)
     grid.add_column("score", justify="right", no_wrap=True)
     grid.add_column("tests", justify="right", no_wrap=True)
     grid.add_column("status", no_wrap=True)
     grid.add_column("s", justify="right", no_wrap=True)
-    grid.add_column("what was seen", overflow="fold")
+    grid.add_column("what was seen", overflow="fold", min_width=24)
     for result in results:
         decided = [test for test in result.tests if test.status != "manual"]
         passed = sum(test.status == "passed" for test in decided)
         grid.add_row(
             Text(printable(result.student)),  # what is a student's is no markup
-            f"{number(result.score)}/{number(result.max_score)}"
-            if result.status == "graded"
-            else "-",
+            f"{result.score:.5g}/{number(result.max_score)}" if result.status == "graded" else "-",
             f"{passed}/{len(decided)}" if decided else "-",
             result.status + (", by hand too" if result.needs_manual else ""),
             f"{result.seconds:.2f}",
