@@ -47,10 +47,12 @@ def serve(
     start: Callable[[Job, list[int]], None],
     greeting: str = "",
     reaped: Callable[[int], None] = lambda pid: None,
+    fork: Callable[[Job], int] = lambda job: os.fork(),
 ) -> None:
     """In the warm process: fork `start(job, descriptors)` for each job until the parent hangs up.
 
-    The parent's first word is `greeting`; `reaped` is told of each child that has ended.
+    The parent's first word is `greeting`; `reaped` is told of each child that has ended; `fork`
+    does it for a job, where `os.fork` isn't enough.
     """
     children: dict[int, int] = {}  # process: job
     endings: dict[int, Job] = {}  # job: how it ended, until the parent lets go of it
@@ -108,13 +110,14 @@ def serve(
             elif number not in endings:
                 endings[number] = {"killed": False, "seconds": 0.0}
             continue
-        pid = os.fork()
+        pid = fork(job)
         if pid == 0:
             control.close()
             try:
                 os.setsid()
                 if sys.platform == "linux":
-                    identity.die_with_parent(lambda: os.getppid() == ourselves)
+                    # 0: in a namespace of process ids of its own, `jail.fork` has looked
+                    identity.die_with_parent(lambda: os.getppid() in (ourselves, 0))
                 start(job, descriptors)
             except BaseException:
                 traceback.print_exc()

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.testing  # so that no fork has to: NumPy waits until somebody asks for it
 import pytest
 
 from proctor import codec, forks, plain, testing

@@ -37,7 +37,7 @@ from proctor import codec, forks, jail
 
 READY = b"ready"  # the worker's first word, before any of the student's code
 # What is imported at first use: a fork that has to do it pays more for it than for all the rest.
-LAZY = ("numpy.random", "numpy.linalg", "numpy.fft", "numpy.testing")
+LAZY = ("numpy.random", "numpy.linalg", "numpy.fft", "numpy.testing", "xml.dom.minidom")
 WARM = (
     "from IPython.display import HTML; HTML('<p>warm</p>')",
     "print('warm')",
@@ -416,6 +416,7 @@ def main() -> None:
         control,
         lambda job, descriptors: start(job, descriptors[0], readable, package),
         reaped=jail.discard,
+        fork=lambda job: jail.fork(jail.Isolation(job["isolation"])),
     )
 
 

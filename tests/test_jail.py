@@ -33,6 +33,7 @@ import pytest
 from proctor import jail
 from proctor.jail import doctor, identity, kernel, landlock, namespaces
 from proctor.jail import limits as resource_limits
+from proctor.jail import ready as ready_made
 from proctor.jail.doctor import _levels
 
 if sys.platform != "linux":
@@ -63,6 +64,7 @@ class Place:
 
     level: jail.Isolation | None
     user: int | None = None  # None: as the user who runs the tests
+    prepared: bool = False  # forked by a process that has done what can be done ahead
 
     @property
     def uid(self) -> int:
@@ -78,7 +80,11 @@ class Place:
     ) -> tuple[int, int]:
         """Fork and run `probe` there: process id, and the descriptor on which it reports."""
         reader, writer = os.pipe()
-        child = os.fork()
+        if self.prepared and self.level is not None:
+            prepare(tuple(readable), os.getpid())
+            child = jail.fork(self.level)
+        else:
+            child = os.fork()
         if child == 0:
             os.close(reader)
             answer: dict[str, Any] = {"error": "BaseException"}
@@ -123,6 +129,11 @@ class Place:
         return Place(None, self.user)
 
 
+@functools.lru_cache(maxsize=1)
+def prepare(readable: tuple[str, ...], process: int) -> None:
+    jail.prepare(readable)
+
+
 def open_doors(needed: list[str]) -> None:
     """In a child of root: let everybody reach `needed`, even below /root."""
     namespaces.unshare(namespaces.NEWNS)
@@ -155,35 +166,36 @@ def can_have(level: jail.Isolation) -> str:
 
 
 WHY_NOT = {level: can_have(level) for level in (jail.Isolation.FULL, jail.Isolation.CONTAINER)}
-FULL_USERS = [pytest.param(None, id="me")]
+FULL_USERS = [pytest.param(None, id="me"), pytest.param("prepared", id="me-prepared")]
 if AS_ROOT:
     FULL_USERS.append(pytest.param(NOBODY, id="nobody"))
 
 
-def place(level: jail.Isolation, user: int | None) -> Place:
+def place(level: jail.Isolation, request: pytest.FixtureRequest) -> Place:
     if WHY_NOT[level]:
         pytest.skip(f"this machine can't give {level}: {WHY_NOT[level]}")
-    return Place(level, user)
+    user = request.getfixturevalue("user")
+    return Place(level, user, request.node.callspec.params["user"] == "prepared")
 
 
 @pytest.fixture(params=FULL_USERS)
 def user(request: pytest.FixtureRequest) -> int | None:
-    return request.param  # type: ignore[no-any-return]
+    return None if request.param == "prepared" else request.param
 
 
 @pytest.fixture
-def full(user: int | None) -> Place:
-    return place(jail.Isolation.FULL, user)
+def full(request: pytest.FixtureRequest, user: int | None) -> Place:
+    return place(jail.Isolation.FULL, request)
 
 
 @pytest.fixture
-def container(user: int | None) -> Place:
-    return place(jail.Isolation.CONTAINER, user)
+def container(request: pytest.FixtureRequest, user: int | None) -> Place:
+    return place(jail.Isolation.CONTAINER, request)
 
 
 @pytest.fixture(params=[jail.Isolation.FULL, jail.Isolation.CONTAINER], ids=str)
 def inside(request: pytest.FixtureRequest, user: int | None) -> Place:
-    return place(request.param, user)
+    return place(request.param, request)
 
 
 @pytest.fixture
@@ -711,7 +723,7 @@ def test_no_power_is_left(inside: Place) -> None:
     assert os.read(ready, 1)
     worker = child
     if inside.level is jail.Isolation.FULL:
-        worker = int(Path(f"/proc/{child}/task/{child}/children").read_text())
+        worker = int(Path(f"/proc/{child}/task/{child}/children").read_text() or child)
     lines = Path(f"/proc/{worker}/status").read_text().splitlines()
     status = {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
     os.write(stopped, b".")
@@ -730,6 +742,51 @@ def test_no_power_is_left(inside: Place) -> None:
 def test_two_workers_do_not_see_each_other(full: Place) -> None:
     outcome = full.run(lambda: [os.getpid(), os.getppid(), os.uname().nodename])
     assert outcome.value == [1, 0, "worker"]
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="about root")
+def test_preparing_saves_a_process_and_nothing_else(folder: Path) -> None:
+    if WHY_NOT[jail.Isolation.FULL]:
+        pytest.skip(WHY_NOT[jail.Isolation.FULL])
+    ready, tell = os.pipe()
+    stop, stopped = os.pipe()
+
+    def probe() -> None:
+        os.write(tell, b".")
+        os.read(stop, 1)
+
+    def spaces(process: int) -> dict[str, str]:
+        kinds = ("mnt", "pid", "ipc", "net", "uts", "cgroup")
+        return {kind: os.readlink(f"/proc/{process}/ns/{kind}") for kind in kinds}
+
+    prepared = Place(jail.Isolation.FULL, prepared=True)
+    workers = [prepared.start(probe, keep=(tell, stop)) for _ in range(2)]
+    assert os.read(ready, 1) and os.read(ready, 1)
+    one, two = (spaces(child) for child, _ in workers)
+    assert not Path(f"/proc/{workers[0][0]}/task/{workers[0][0]}/children").read_text()
+    mine = spaces(os.getpid())
+    assert os.readlink("/proc/self/ns/pid_for_children") == mine["pid"]
+    assert not any(one[kind] == mine[kind] or two[kind] == mine[kind] for kind in mine)
+    assert not any(one[kind] == two[kind] for kind in ("mnt", "pid", "ipc"))
+    os.write(stopped, b"..")
+    for worker in workers:
+        prepared.finish(*worker)
+    for descriptor in (ready, tell, stop, stopped):
+        os.close(descriptor)
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="about root")
+@pytest.mark.parametrize("missing", ["setns", "unshare", "pidfd_open", "move_mount"])
+def test_what_cannot_be_prepared_is_done_without(missing: str) -> None:
+    def probe() -> list[Any]:
+        without(missing)()
+        jail.prepare(LIBRARY)
+        child = jail.fork(jail.Isolation.FULL)
+        if child == 0:
+            os._exit(int(ready_made._born is not None or os.getpid() == 1))
+        return [os.waitpid(child, 0)[1], ready_made._ready is None]
+
+    assert Place(None).run(probe).value == [0, True]
 
 
 # What a worker may use up

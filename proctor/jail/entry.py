@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from proctor.jail import identity, landlock, namespaces, seccomp
+from proctor.jail import identity, landlock, namespaces, ready, seccomp
 from proctor.jail import limits as resource_limits
 from proctor.jail.kernel import CLOSE_RANGE, syscall
 from proctor.jail.limits import Limits
@@ -70,9 +70,20 @@ def _names(path: str) -> set[str]:
 
 def prepare(readable: Sequence[str]) -> None:
     """Do now, in the warm process, what every `enter` after a fork would do again."""
-    _sight(tuple(readable))
+    readable = tuple(readable)
+    sight = _sight(readable)
     if sys.platform == "linux":
         seccomp.build()
+        ready.prepare(readable, sight.visible, sight.hidden)
+
+
+def fork(level: Isolation) -> int:
+    """`os.fork` for a worker that will `enter` this level: it saves `enter` what can be saved.
+
+    At `FULL`, after `prepare`, the child may be the first process of a pid namespace already, to
+    which its parent has no number: it is killed with its parent from the beginning.
+    """
+    return ready.fork(Isolation(level) is Isolation.FULL)
 
 
 def enter(
@@ -89,8 +100,9 @@ def enter(
     working directory first (relative name: content), `keep` the descriptors that stay open: 0, 1
     and 2 stay too, but as /dev/null. `slot` tells workers that run at the same time apart.
 
-    At `FULL` it returns in another process than the one that called it: the first process of a new
-    pid namespace. The caller waits for that one and ends as it ends; killed, it takes it along.
+    At `FULL` it may return in another process than the one that called it: the first process of a
+    new pid namespace. The caller waits for that one and ends as it ends; killed, it takes it along.
+    A process that `fork` has made the first of its namespace stays the same.
 
     At the other levels the working directory belongs to the machine: whoever reaps the worker
     calls `discard` with its process id.
@@ -103,6 +115,11 @@ def enter(
         if not name.parts or name.is_absolute() or ".." in name.parts:
             raise ValueError(f"a supporting file's name must stay in its directory: {str(name)!r}")
     parent = os.getppid()
+    born = ready.born(readable) if level is Isolation.FULL else None
+    if born is not None and (user := identity.slot_user(slot)) is not None:
+        _drop_descriptors(keep, False, born.ready.descriptors)
+        _enter_born(born, user, limits, keep, files)
+        return
     _drop_descriptors(keep, allow_directories=level is Isolation.NONE)
     if sys.platform == "linux":
         identity.die_with_parent(lambda: os.getppid() == parent)
@@ -114,6 +131,19 @@ def enter(
         _enter_container(_sight(readable), limits, slot, files, lambda: os.getppid() == parent)
     else:
         _enter_none(limits, files)
+
+
+def _enter_born(
+    born: ready.Born, user: int, limits: Limits, keep: Sequence[int], files: Mapping[str, bytes]
+) -> None:
+    """`FULL`, when `fork` has made this process and `prepare` what it will see."""
+    born.ready.join()
+    _new_scratch(limits, files, user)
+    rules = landlock.rules([(namespaces.WORK, landlock.WRITE)], born.ready.grants)
+    identity.become(user)
+    identity.die_with_parent(born.ready.parent_lives)
+    _close_all_but([0, 1, 2, *keep, *([] if rules is None else [rules])])
+    _settle(limits, born.used, files, rules)
 
 
 def _enter_full(sight: _Sight, limits: Limits, slot: int, files: Mapping[str, bytes]) -> None:
@@ -147,11 +177,9 @@ def _enter_full(sight: _Sight, limits: Limits, slot: int, files: Mapping[str, by
     used = resource_limits.address_space()
     os.umask(0o022)
     namespaces.new_root(sight.visible, sight.hidden)
-    namespaces.name_host("worker")
-    size = limits.scratch + sum(len(data) + 4096 for data in files.values())
-    count = limits.scratch_files + sum(name.count("/") + 1 for name in files)
+    namespaces.name_host(namespaces.HOST)
     user_inside = user if mounts_as_root and user is not None else namespaces.INNER_USER
-    namespaces.new_scratch(size, count, user_inside)
+    _new_scratch(limits, files, user_inside)
     rules = landlock.rules(
         [("/", landlock.READ_DIR), (namespaces.WORK, landlock.WRITE)]
         + [(path, landlock.READ) for path in sight.visible]
@@ -160,6 +188,17 @@ def _enter_full(sight: _Sight, limits: Limits, slot: int, files: Mapping[str, by
         identity.become(user)
     identity.die_with_parent(parent_lives)
     os.close(lifeline)
+    _settle(limits, used, files, rules)
+
+
+def _new_scratch(limits: Limits, files: Mapping[str, bytes], user: int) -> None:
+    size = limits.scratch + sum(len(data) + 4096 for data in files.values())
+    count = limits.scratch_files + sum(name.count("/") + 1 for name in files)
+    namespaces.new_scratch(size, count, user)
+
+
+def _settle(limits: Limits, used: int, files: Mapping[str, bytes], rules: int | None) -> None:
+    """In the new root, as the user to be: the last steps."""
     os.chdir(namespaces.WORK)
     os.umask(0o077)
     _write_files(files)
@@ -231,14 +270,16 @@ def _stand_by(inner: int, lifeline: int) -> None:
         os._exit(1)
 
 
-def _drop_descriptors(keep: Sequence[int], allow_directories: bool) -> None:
+def _drop_descriptors(
+    keep: Sequence[int], allow_directories: bool, for_now: Sequence[int] = ()
+) -> None:
     for descriptor in keep:
         if not allow_directories and stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise ValueError(f"descriptor {descriptor} is a directory: a way out of the jail")
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in {0, 1, 2} - set(keep):
         os.dup2(nothing, standard)
-    _close_all_but([0, 1, 2, *keep])
+    _close_all_but([0, 1, 2, *keep, *for_now])
 
 
 def _close_all_but(keep: Sequence[int]) -> None:

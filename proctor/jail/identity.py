@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import struct
@@ -17,7 +18,7 @@ from proctor.jail.kernel import (
     prctl,
 )
 
-DAC_READ_SEARCH, SETGID, SETUID, SYS_ADMIN = 2, 6, 7, 21
+DAC_READ_SEARCH, SETGID, SETUID, SYS_CHROOT, SYS_ADMIN = 2, 6, 7, 18, 21
 
 _SLOT_USERS = (200_000, 60_000)  # the second where a container maps 65,536 ids only
 _VERSION_3 = 0x20080522
@@ -31,10 +32,16 @@ def has(*capabilities: int) -> bool:
     return all(effective >> capability & 1 for capability in capabilities)
 
 
-def _is_mapped(number: int, table: str) -> bool:
+@functools.cache
+def _spans(table: str) -> list[tuple[int, int]]:
+    """The ids that there are: first ones and how many. Asked before we make a user namespace."""
     with open(f"/proc/self/{table}") as lines:
-        spans = [tuple(map(int, line.split())) for line in lines]
-    return any(first <= number < first + count for first, _, count in spans)
+        fields = [line.split() for line in lines]
+    return [(int(first), int(count)) for first, _, count in fields]
+
+
+def _is_mapped(number: int, table: str) -> bool:
+    return any(first <= number < first + count for first, count in _spans(table))
 
 
 def slot_user(slot: int) -> int | None:

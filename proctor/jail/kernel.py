@@ -10,6 +10,7 @@ Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
 
 # Numbers from 424 on are the same on every architecture that Linux runs on, Alpha excepted.
 OPEN_TREE, MOVE_MOUNT, CLOSE_RANGE, MOUNT_SETATTR = 428, 429, 436, 442
+PIDFD_OPEN = 434
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8

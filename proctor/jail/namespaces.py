@@ -13,6 +13,7 @@ NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x02000000, 0x04000000, 0x08000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 ALL_BUT_USER = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | NEWNET
 
+HOST = "worker"  # the name of the machine, from inside
 WORK = "/submission"  # not /work or /scratch: an environment that is visible may live there
 INNER_USER = 1000  # what a worker in a user namespace takes itself for
 
@@ -41,6 +42,11 @@ def unshare(flags: int) -> None:
             raise OSError(error.errno, f"{name}: {error.strerror}") from None
         finally:
             os.close(descriptor)
+
+
+def join(descriptor: int) -> None:
+    """Enter a namespace; that of process ids counts for our children."""
+    call("setns", descriptor, 0)
 
 
 def new_root(visible: Sequence[str], hidden: Sequence[str]) -> None:
