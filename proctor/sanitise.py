@@ -88,7 +88,8 @@ def _bundle(data: Any) -> dict[str, str]:
     if isinstance(data.get("image/svg+xml"), (str, list)):
         # an <img> runs no script, whatever the SVG holds
         encoded = base64.b64encode(_text(data["image/svg+xml"]).encode()).decode()
-        kept["text/html"] = f'<img alt="" src="data:image/svg+xml;base64,{encoded}">'
+        address = f"data:image/svg+xml;base64,{encoded}"
+        kept["text/html"] = f'<img alt="" style="max-width: 100%" src="{address}">'
     elif data.get("text/html"):
         kept["text/html"] = markup(_text(data["text/html"]))
     if data.get("text/markdown") and "text/html" not in kept:

@@ -124,7 +124,7 @@ def test_outputs_are_cleaned_and_valid() -> None:
     assert found[2]["data"] == {"text/html": "<p>hi</p>", "text/plain": "p"}
     assert found[2]["metadata"] == {}
     picture = found[3]["data"]["text/html"]
-    assert picture.startswith('<img alt="" src="data:image/svg+xml;base64,')
+    assert picture.startswith('<img alt="" style="max-width: 100%" src="data:image/svg+xml;base64,')
     assert "<svg" not in picture
     assert found[4]["data"] == {"image/png": png, "text/plain": " "}
     assert set(found[5]["data"]) == {"text/plain"}

@@ -117,7 +117,8 @@ class Drawing:
     def svg(self):
         return (
             f"<svg xmlns='http://www.w3.org/2000/svg' width='{self.width}' height='{self.height}' "
-            f"viewBox='0 0 {self.width} {self.height}' font-family='Helvetica, Arial, sans-serif'>"
+            f"viewBox='0 0 {self.width} {self.height}' style='max-width: 100%; height: auto' "
+            "font-family='Helvetica, Arial, sans-serif'>"
             "<defs><marker id='tip' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='7' "
             "markerHeight='7' orient='auto'><path d='M0 0 L8 4 L0 8 z' fill='#9aa5b1'/></marker>"
             "</defs><rect width='100%' height='100%' rx='12' fill='#ffffff'/>"
