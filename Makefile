@@ -25,7 +25,7 @@ demo: $(READY)
 	$(BIN)/python -m tests.demo
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile --durations 15
 
 # nbgrader's own application tests, which come with it, with proctor in place: about ten minutes.
 NBGRADER_TESTS := autograde generate_assignment generate_feedback validate

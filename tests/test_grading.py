@@ -956,7 +956,7 @@ def test_the_table_counts_and_names_the_isolation(small: Path) -> None:
     done = proctor_grade(small, "--no-record")
     rows = {line.split("│")[1].strip(): line for line in done.stdout.splitlines() if "│" in line}
     assert "17/20" in rows["ada"] and "10/10" in rows["ada"] and "by hand too" in rows["ada"]
-    assert "rejected" in rows["cyd"] and "no valid JSON" in rows["cyd"]
+    assert "rejected" in rows["cyd"] and "not a notebook" in rows["cyd"]
     footer = done.stdout[done.stdout.rindex("┘") :]
     assert re.search(r"3 of 4 graded, median 11 of 20, isolation: (full|container|none)", footer)
     assert "1 x first left out" in footer
