@@ -61,7 +61,13 @@ def run(*command: str) -> None:
 def main() -> None:
     shutil.rmtree(COURSE, ignore_errors=True)
     course = classroom.scratch_course(COURSE)
-    print(f"A scratch course in {COURSE.relative_to(classroom.ROOT)}/\n")
+    with open(COURSE / "nbgrader_config.py", "a") as config:  # ten seconds are the default
+        config.write(
+            "\n# The endless loop need not hold up a demo.\nc.Proctor.cell_seconds = 3.0\n"
+        )
+    print(
+        f"A scratch course in {COURSE.relative_to(classroom.ROOT)}/, where a cell may run for 3 s\n"
+    )
     for assignment in classroom.ASSIGNMENTS:
         run("nbgrader", "generate_assignment", assignment)
     print()
