@@ -371,13 +371,16 @@ def _students_own(cell: Cell, plain: dict[str, Cell]) -> Cell:
 
 
 def _blank(original: Cell, template: Template) -> Cell:
-    """An instructor's cell as a student would have left it: a solution is never put in its
-    place.
+    """An instructor's cell for a notebook that has lost it; never with its solution.
+
+    A question comes back unanswered. Code comes back empty: its author may have moved it into
+    another cell, and a stub would undo it.
     """
     cell = copy.deepcopy(original)
     meta = nbgrader(cell)
     if meta.get("solution"):
-        cell["source"] = template.stubs.get(meta["grade_id"], "")
+        asked = meta.get("grade") or cell["cell_type"] != "code"
+        cell["source"] = template.stubs.get(meta["grade_id"], "") if asked else ""
     return cell
 
 

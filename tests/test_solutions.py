@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proctor.ingest import nbgrader
 from proctor.verdict import Result
 from tests import classroom, mutants
 
@@ -74,6 +75,19 @@ def test_scores_do_not_change_from_run_to_run(tmp_path: Path) -> None:
             [(t.name, t.points, t.message) for t in run[solution.name].tests] for run in runs
         )
         assert first == second
+
+
+def test_a_student_may_write_everything_into_one_cell(tmp_path: Path) -> None:
+    """And delete the others: what was moved counts."""
+    course = classroom.scratch_course(tmp_path)
+    made = classroom.solved("02_activations")
+    cells = made["02_activations"]["cells"]
+    written = [c for c in cells if nbgrader(c).get("solution") and c["cell_type"] == "code"]
+    written[0]["source"] = "\n\n\n".join(classroom.text_of(c) for c in written)
+    made["02_activations"]["cells"] = [c for c in cells if c not in written[1:]]
+    classroom.submit(course, "mover", "02_activations", made)
+    result = classroom.grade(course.assignment("02_activations"), ["mover"])["mover"]
+    assert [test.name for test in result.tests if test.status == "failed"] == []
 
 
 def test_a_solution_that_fits_no_cell_is_an_error() -> None:
