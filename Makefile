@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nbgrader lint mutants fuzz clean
+.PHONY: help demo test test-nbgrader lint mutants fuzz bench clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
@@ -18,6 +18,7 @@ help:
 	@echo 'make lint     the checks of the first kinds only'
 	@echo 'make mutants  the share of broken reference solutions that the hidden suites catch'
 	@echo 'make fuzz     10,000 malformed notebooks: each is graded or rejected, none is a crash'
+	@echo 'make bench    what grading costs, beside plain nbgrader'
 	@echo 'make clean    remove what was generated: environment, releases, grades, caches'
 	@echo 'PYTHON=python3.12 make ... chooses the Python that $(VENV) is made with.'
 
@@ -40,6 +41,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/proctor export --check
+
+bench: $(READY)
+	$(BIN)/python -m tests.bench
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants

@@ -205,7 +205,7 @@ def stages(console: Console, name: str, students: int) -> None:
                     done = verdict.events[-1]
                     spent["the suite's own, in the tester"] += done["own"]
                     spent["cells and tests, in the worker"] += done["worker"][1]
-                    spent["worker: fork, jail, answering"] += done["worker"][0] - done["worker"][1]
+                    spent["worker: fork, jail"] += done["worker"][0] - done["worker"][1]
                     spent["tester: fork, checks, pytest"] += done["cpu"] - done["own"]
             recorder.flush()
             time.sleep(1.5)  # until the last forks are reaped

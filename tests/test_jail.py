@@ -622,6 +622,8 @@ def test_outside_files_cannot_be_opened(inside: Place, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/proc", "/tmp", "/home", "/sys", "/dev", "/dev/shm", "/etc"])
 def test_outside_directories_cannot_be_listed(inside: Place, path: str) -> None:
+    if any(known.startswith(f"{path}/") for known in LIBRARY):
+        pytest.skip("this Python lies below it: the way there can be seen")
     assert inside.run(lambda: os.listdir(path)).errno in (*REFUSED, errno.ENOENT)
     assert inside.outside().run(lambda: os.listdir(path)).errno == 0
 

@@ -136,5 +136,7 @@ class TestMake:
         assert "pip install" in run("make", "-n", "test", cwd=clone).stdout
 
     def test_the_programs_of_the_environment_come_first(self, clone: Path) -> None:
-        done = run("make", "--eval", "where: ; @echo $$PATH", "where", cwd=clone)
+        done = run(
+            "make", "--no-print-directory", "--eval", "where: ; @echo $$PATH", "where", cwd=clone
+        )
         assert done.stdout.split(os.pathsep)[0] == str(clone / ".venv/bin")
