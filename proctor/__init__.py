@@ -8,11 +8,13 @@ The stages, in the order in which a submission passes them:
     tester      trusted: runs the checks and the hidden suite, and decides     (proxy, testing)
     supervisor  starts both, watches the clocks, collects what was decided     (forks)
     sanitise    what students wrote and printed, made harmless
-    record      the autograded notebook and the gradebook
+    record      the autograded notebook, the kept result, the gradebook  (store, gradebook, late)
     report      a table, JSON, JUnit or Markdown
 
-`cli` is the command `proctor`, `preprocessors` is the same grading behind `nbgrader autograde`, and
-`export` writes the course's package from its notebooks.
+`cli` is the command `proctor`, and `preprocessors` the same grading behind `nbgrader autograde`.
+`release` checks an assignment before students get it, `check` is their own look at a notebook,
+`export` writes the course's package from its notebooks, and `plain` grades courses that have no
+hidden suites, by nbgrader's rules.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Channel:
         self.proxies: weakref.WeakValueDictionary[int, Proxy] = weakref.WeakValueDictionary()
         self.dropped: list[int] = []
         self.gone: str | None = None
-        self.calls = self.traffic = 0
+        self.traffic = 0
         self.seconds = 0.0
         self.on_wait: Callable[[], None] = lambda: None  # called before a long wait
 
@@ -120,7 +120,6 @@ class Channel:
             self.gone = f"the process that ran the code sent something unreadable ({problem})"
             raise WorkerGone(self.gone) from None
         finally:
-            self.calls += 1
             self.seconds += time.monotonic() - started
         if error is not None:
             raise error
