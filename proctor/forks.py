@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proctor.errors import ProctorError
-from proctor.jail import identity
+from proctor.jail import identity, kernel
 
 Job = dict[str, Any]
 
@@ -47,12 +47,12 @@ def serve(
     start: Callable[[Job, list[int]], None],
     greeting: str = "",
     reaped: Callable[[int], None] = lambda pid: None,
-    fork: Callable[[Job], int] = lambda job: os.fork(),
+    fork: Callable[[Job], int] = lambda job: kernel.fork(),
 ) -> None:
     """In the warm process: fork `start(job, descriptors)` for each job until the parent hangs up.
 
     The parent's first word is `greeting`; `reaped` is told of each child that has ended; `fork`
-    does it for a job, where `os.fork` isn't enough.
+    does it for a job, where a plain one isn't enough.
     """
     children: dict[int, int] = {}  # process: job
     endings: dict[int, Job] = {}  # job: how it ended, until the parent lets go of it

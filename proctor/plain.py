@@ -267,8 +267,8 @@ def _template(name: str, cells: list[Cell], metadata: dict[str, Any]) -> PlainTe
 
 
 def imported(paths: Iterable[Path]) -> list[str]:
-    """The installed modules that the instructor's notebooks and helpers import: students need
-    them, too.
+    """The installed modules that the instructor's notebooks and helpers import, or may import by
+    using them, as `np.testing`: students need them, too.
     """
     sources = []
     for path in paths:
@@ -279,12 +279,17 @@ def imported(paths: Iterable[Path]) -> list[str]:
             cells = ingest.parse(path.read_bytes())["cells"]
             sources += [cell["source"] for cell in cells if cell["cell_type"] == "code"]
     names: list[str] = []
+    bound: dict[str, str] = {}  # `import numpy as np`: np is numpy
     for source in sources:
         code = re.sub(r"(?m)^(\s*)[%!?].*$", r"\1pass", source)
         with contextlib.suppress(SyntaxError, ValueError):
             for node in ast.walk(ast.parse(code)):
                 if isinstance(node, ast.Import):
                     names += [alias.name for alias in node.names]
+                    bound |= {alias.asname or alias.name: alias.name for alias in node.names}
+                elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    if node.value.id in bound:
+                        names.append(f"{bound[node.value.id]}.{node.attr}")
                 elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     names += [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
     return [name for name in dict.fromkeys(names) if _installed(name.split(".")[0])]

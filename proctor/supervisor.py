@@ -87,6 +87,7 @@ class Supervisor:
                 "course": str(course.root),
                 "suite": str(suite) if suite else None,
                 "imports": [line for t in self.assignment.templates for line in t.imports],
+                "wanted": self.assignment.wanted,
             },
         )
         self.resources.callback(tester.close)

@@ -1,7 +1,7 @@
 """The tester: decides. It runs visible checks between the student's cells, then the hidden suite.
 
-It is a fork of a warm process that has collected the suite once, inside pytest's own run loop. No
-line of the student's code runs here: the student's names are proxies (see `proctor.proxy`).
+It is a fork of a warm process, which has collected the suite once (see `proctor.suite`). No line of
+the student's code runs here: the student's names are proxies (see `proctor.proxy`).
 """
 
 from __future__ import annotations
@@ -9,66 +9,27 @@ from __future__ import annotations
 import builtins
 import contextlib
 import gc
-import hashlib
+import importlib
 import importlib.util
-import inspect
 import json
 import linecache
-import os
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Generator
-from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.testing  # so that no fork has to: NumPy waits until somebody asks for it
-import pytest
-
-from proctor import codec, forks, plain, testing
+from proctor import codec, forks, plain
 from proctor.proxy import ENDED, Channel, RemoteError, Student, WorkerGone
-from proctor.verdict import printable
+from proctor.verdict import MAX_MESSAGE
 
-MAX_MESSAGE = 600  # characters of a message to a student
+if TYPE_CHECKING:
+    from proctor.suite import Suite
+
 MAX_OUTPUTS = 16 << 20  # bytes of all outputs of a notebook; what comes after is dropped
 PATIENCE = 0.02  # seconds that a decision may wait until the supervisor is told
 START_SECONDS = 20.0  # that a worker may take to enter its jail
-
-
-@dataclass(frozen=True)
-class HiddenTest:
-    """A test of the suite: the names by which a grade cell may claim it, and what it is worth."""
-
-    name: str
-    groups: tuple[str, ...]
-    points: float
-
-    @classmethod
-    def of(cls, item: pytest.Item, cases: int) -> HiddenTest:
-        marker = item.get_closest_marker("points")
-        points = float(marker.args[0]) if marker and marker.args else 0.0
-        names = [item.parent.name] if isinstance(item.parent, pytest.Class) else []
-        names.append(item.path.stem)
-        groups = [
-            alias
-            for name in names
-            for alias in (name, name.removeprefix("Test").removeprefix("test_"))
-        ]
-        return cls(item.nodeid.partition("::")[2], tuple(groups), points / cases)
-
-
-def _stem(item: pytest.Item) -> tuple[str, str]:
-    return str(item.parent.nodeid if item.parent else ""), getattr(item, "originalname", item.name)
-
-
-def docstring(item: pytest.Item) -> str:
-    """The property that a test states: the first paragraph of its docstring, on one line."""
-    text = getattr(getattr(item, "function", None), "__doc__", None) or item.name.replace("_", " ")
-    return " ".join(text.strip().split("\n\n")[0].split())
 
 
 class Events:
@@ -125,27 +86,6 @@ def explain_check(error: BaseException, cell: str) -> str:
     name = error.remote_name if isinstance(error, RemoteError) else type(error).__name__
     said = str(error).strip()
     return (where + (f"{name}: {said}" if said else name))[:MAX_MESSAGE]
-
-
-def explain_test(item: pytest.Item, error: BaseException) -> tuple[str, str | None]:
-    """What a student is told of a hidden test's failure, and the misconception's name.
-
-    Never the test's source, its values or the message of an exception: a student could raise the
-    inputs as an exception's message and read them here.
-    """
-    kind = testing.take_kind()
-    told = docstring(item) + (f" Tried on {kind}." if kind else "")
-    if isinstance(error, testing.Recognised):
-        return f"{told} {error.misconception.advice}"[:MAX_MESSAGE], error.misconception.name
-    if isinstance(error, RemoteError):
-        told += (
-            f" Your notebook defines no '{error.missing}'."
-            if error.missing
-            else f" Your code raised {error.builtin_name}."
-        )
-    elif isinstance(error, WorkerGone):
-        told += f" It could not be tested: {error}."
-    return told[:MAX_MESSAGE], None
 
 
 class Grading:
@@ -253,132 +193,6 @@ def jsonable(value: Any) -> Any:
     return f"<{type(value).__name__}>"
 
 
-class Suite:
-    """A pytest plugin: collects once, then forks a tester per job inside the run loop."""
-
-    def __init__(self, control: socket.socket, reference: Any) -> None:
-        self.control, self.reference_module = control, reference
-        self.items: list[pytest.Item] = []
-        self.tests: dict[pytest.Item, HiddenTest] = {}
-        self.errors: list[str] = []
-        self.grading: Grading | None = None
-        self.own = 0.0  # seconds of CPU inside the tests themselves
-
-    def pytest_configure(self, config: pytest.Config) -> None:
-        config.addinivalue_line("markers", "points(n): what a hidden test is worth")
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self.errors.append(str(report.longrepr))
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        cases: dict[tuple[str, str], int] = {}
-        for item in session.items:
-            cases[_stem(item)] = cases.get(_stem(item), 0) + 1
-        self.items = session.items
-        self.tests = {item: HiddenTest.of(item, cases[_stem(item)]) for item in session.items}
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        if self.errors:
-            raise SystemExit("\n".join(self.errors))
-        inventory = [[test.name, test.groups, test.points] for test in self.tests.values()]
-        warm_up(self.items)
-        forks.serve(
-            self.control, lambda job, descriptors: start(descriptors, self), json.dumps(inventory)
-        )
-        return True
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_pyfunc_call(self) -> Generator[None, object, object]:
-        before = time.process_time()
-        try:
-            return (yield)
-        finally:
-            self.own += time.process_time() - before
-
-    @pytest.fixture
-    def student(self) -> Student:
-        assert self.grading is not None
-        return self.grading.student
-
-    @pytest.fixture
-    def reference(self) -> Any:
-        return self.reference_module
-
-    @pytest.fixture
-    def rng(self, request: pytest.FixtureRequest) -> np.random.Generator:
-        assert self.grading is not None
-        return np.random.default_rng(seed(self.grading.job["seed"], request.node.nodeid))
-
-    def run(self, items: list[pytest.Item], grading: Grading) -> None:
-        """Run these tests for one submission and tell how each ended."""
-        import hypothesis.core
-
-        self.grading = grading
-        vars(hypothesis.core)["global_force_seed"] = seed(grading.job["seed"], "hypothesis")
-        for item, following in zip_longest(items, items[1:]):
-            testing.take_kind()
-            failure = attempt(item, following)
-            event: dict[str, Any] = {"test": self.tests[item].name, "message": ""}
-            event["misconception"] = None
-            if failure is not None:
-                event["message"], event["misconception"] = explain_test(item, failure)
-                if grading.job.get("explain"):
-                    event["detail"] = _trace(failure)
-                    if isinstance(failure, RemoteError):
-                        event["detail"] += printable(failure.remote_traceback)
-            grading.events(event="test", passed=failure is None, seconds=grading.lap(), **event)
-
-
-def attempt(item: pytest.Item, following: pytest.Item | None) -> BaseException | None:
-    """Run one test by pytest's own hooks, without its reports; what it raised, if anything.
-
-    A skip, an xfail or an exit counts, too: what is not passed is failed.
-    """
-    failure: BaseException | None = None
-    try:
-        item.ihook.pytest_runtest_setup(item=item)
-        item.ihook.pytest_runtest_call(item=item)
-    except BaseException as error:
-        failure = error
-    try:
-        item.ihook.pytest_runtest_teardown(item=item, nextitem=following)
-    except BaseException as error:
-        failure = failure or error
-    return failure
-
-
-def warm_up(items: list[pytest.Item]) -> None:
-    """Draw each property test's inputs once, so that no fork has to fill Hypothesis's caches."""
-    for item in items:
-        function = (
-            getattr(item.obj, "__func__", item.obj) if isinstance(item, pytest.Function) else None
-        )
-        handle = getattr(function, "hypothesis", None)
-        if function is None or handle is None or not getattr(function, "is_hypothesis_test", False):
-            continue
-        inner, handle.inner_test = handle.inner_test, lambda *_, **__: None
-        with contextlib.suppress(Exception):  # a test that cannot be drawn says so when it is run
-            function(*[None] * len(inspect.signature(function).parameters))
-        handle.inner_test = inner
-
-
-def _trace(error: BaseException) -> str:
-    """A failure's traceback, from the suite on: what its author wants to see."""
-    kept = [
-        f
-        for f in traceback.extract_tb(error.__traceback__)
-        if "_pytest" not in f.filename and "pluggy" not in f.filename
-    ]
-    return "".join(traceback.format_list(kept) + traceback.format_exception_only(error))
-
-
-def seed(key: str, name: str) -> int:
-    """Random inputs are drawn afresh per submission, suite and test, and are the same next time."""
-    return int.from_bytes(hashlib.sha256(f"{key}/{name}".encode()).digest()[:8], "little")
-
-
 def start(descriptors: list[int], suite: Suite | None) -> None:
     """In the fork: grade one notebook. Descriptors: the supervisor's socket, the worker's
     channel.
@@ -396,12 +210,6 @@ def start(descriptors: list[int], suite: Suite | None) -> None:
         events.tell()
         return
     channel = Channel(worker, job["call_seconds"])
-    try:
-        channel.request("len", "")  # no student's code has run: if it fails, the fault is ours
-    except Exception as error:
-        events(event="no worker", why=str(error))
-        events.tell()
-        return
     channel.on_wait = events.tell
     Grading(job, Student(channel), events, suite).run()
     events.tell()
@@ -422,41 +230,26 @@ def load_package(name: str, directory: Path) -> Any:
 def main() -> None:
     """The warm tester: import everything, collect the suite, then serve."""
     sys.dont_write_bytecode = True
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     configuration, control = forks.configuration(), forks.control()
     package = configuration["package"]
     reference = None
     if package and (Path(configuration["course"]) / package / "__init__.py").exists():
         reference = load_package(package, Path(configuration["course"]) / package)
     import_all(configuration["imports"], {})  # so that no fork has to
-    if configuration["suite"] is None:
-        forks.serve(control, lambda job, descriptors: start(descriptors, None), "[]")
-        return
-    from hypothesis import HealthCheck, Phase, settings
+    for name in configuration["wanted"]:
+        if name.startswith("numpy."):  # what NumPy imports when somebody asks for it
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
 
-    settings.register_profile(
-        "proctor",
-        deadline=None,
-        database=None,
-        max_examples=20,
-        phases=(Phase.explicit, Phase.generate),
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    settings.load_profile("proctor")
-    suite = Suite(control, reference)
-    root = str(Path(configuration["suite"]).parent)
-    plugins = (
-        "cacheprovider terminal faulthandler doctest junitxml logging unraisableexception warnings "
-        "threadexception stepwise pastebin setuponly setupplan legacypath debugging skipping"
-    ).split()
-    options = [word for name in plugins for word in ("-p", f"no:{name}")]
-    code = pytest.main(
-        [*options, "-s", "-c", os.devnull, "--rootdir", root, configuration["suite"]],
-        plugins=[suite],
-    )
-    if suite.errors or code not in (0, 5):
-        raise SystemExit("\n".join(suite.errors) or f"pytest ended with {code}")
+    def serve(suite: Suite | None, inventory: str) -> None:
+        forks.serve(control, lambda job, descriptors: start(descriptors, suite), inventory)
+
+    if configuration["suite"] is None:
+        serve(None, "[]")
+    else:
+        from proctor.suite import collect
+
+        collect(Path(configuration["suite"]), reference, serve)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+MAX_MESSAGE = 600  # characters of a message to a student
+
 Status = Literal["graded", "rejected", "failed"]
 
 

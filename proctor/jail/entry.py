@@ -78,7 +78,7 @@ def prepare(readable: Sequence[str]) -> None:
 
 
 def fork(level: Isolation) -> int:
-    """`os.fork` for a worker that will `enter` this level: it saves `enter` what can be saved.
+    """Fork a worker that will `enter` this level: it saves `enter` what can be saved.
 
     At `FULL`, after `prepare`, the child may be the first process of a pid namespace already, to
     which its parent has no number: it is killed with its parent from the beginning.

@@ -13,7 +13,7 @@ import select
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from proctor.jail import identity, landlock, namespaces
+from proctor.jail import identity, kernel, landlock, namespaces
 from proctor.jail.kernel import PIDFD_OPEN, syscall
 from proctor.jail.limits import address_space
 
@@ -84,19 +84,19 @@ def prepare(readable: tuple[str, ...], visible: Sequence[str], hidden: Sequence[
 
 
 def fork(wanted: bool = True) -> int:
-    """`os.fork`; if `wanted` and prepared, the child is the first process of a new namespace."""
+    """Fork; if `wanted` and prepared, the child is the first process of a new namespace."""
     global _born
     ready = _ready
     if not wanted or ready is None or ready.process != os.getpid():
-        return os.fork()
+        return kernel.fork()
     used = address_space()
     try:
         namespaces.unshare(namespaces.NEWPID)  # for the children, not for ourselves
     except OSError:
-        return os.fork()
+        return kernel.fork()
     child = -1
     try:
-        child = os.fork()
+        child = kernel.fork()
     finally:
         if child != 0:
             namespaces.join(ready.process_ids)
