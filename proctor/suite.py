@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.random  # in the warm process, so that no fork has to
 import pytest
 
 from proctor import testing
@@ -122,7 +123,6 @@ class Suite:
         self.tests: dict[pytest.Item, HiddenTest] = {}
         self.errors: list[str] = []
         self.grading: Grading | None = None
-        self.own = 0.0  # seconds of CPU inside the tests themselves
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "points(n): what a hidden test is worth")
@@ -149,11 +149,12 @@ class Suite:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self) -> Generator[None, object, object]:
+        assert self.grading is not None
         before = time.process_time()
         try:
             return (yield)
         finally:
-            self.own += time.process_time() - before
+            self.grading.own += time.process_time() - before
 
     @pytest.fixture
     def student(self) -> Student:

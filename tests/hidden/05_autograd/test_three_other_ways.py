@@ -145,12 +145,18 @@ def shared(a, c):
 
 @lifted
 def long_chain(a, length):
-    x = GradTensor(a, requires_grad=True)
-    y = x * 1
-    for _ in range(length):
-        y = y + 1.0
-    (y * y).sum().backward()
-    return x.grad
+    import gc
+
+    gc.disable()  # it would look at all these objects again and again
+    try:
+        x = GradTensor(a, requires_grad=True)
+        y = x * 1
+        for _ in range(length):
+            y = y + 1.0
+        (y * y).sum().backward()
+        return x.grad
+    finally:
+        gc.enable()
 
 
 class TestSubclass:
@@ -229,8 +235,8 @@ class TestSubclass:
     def test_long_chain(self, student, rng):
         """A chain of thousands of operations works, and the gradient has the dtype of the data."""
         a = rng.normal(size=3).astype(np.float32)
-        kind("4,000 additions to a float32 GradTensor")
-        same(long_chain(student, a, 4000), 2 * (a + np.float32(4000)), dtype=np.float32)
+        kind("2,000 additions to a float32 GradTensor")
+        same(long_chain(student, a, 2000), 2 * (a + np.float32(2000)), dtype=np.float32)
 
 
 # Tape
@@ -671,8 +677,16 @@ def gradients(design, x, w, v):
 gradients_by = lifted(gradients)
 
 
-def trusted_gradients(reference, rng, x, w, v):
-    """By the reference's upgraded Tensor, and checked by central differences in one direction."""
+table = []  # what `trusted_gradients` found for this submission: the three designs share it
+
+
+def trusted_gradients(reference, rng):
+    """Random x, w, v and the gradients there, by the reference's upgraded Tensor, and checked by
+    central differences in one direction.
+    """
+    if table:
+        return table[0]
+    x, w, v = rng.normal(size=(4, 3)), rng.normal(size=(3, 5)), rng.normal(size=3)
     reference.enable_gradients()
     try:
         expected = gradients("patch", x, w, v)
@@ -682,7 +696,8 @@ def trusted_gradients(reference, rng, x, w, v):
     above, below = gradients("value", x + step, w, v), gradients("value", x - step, w, v)
     for name, g in expected.items():
         same((above[name] - below[name]) / 2, (g * step).sum(), rtol=1e-5, atol=1e-12)
-    return expected
+    table.append((x, w, v, expected))
+    return table[0]
 
 
 class TestAgree:
@@ -690,8 +705,7 @@ class TestAgree:
     @pytest.mark.parametrize("design", ["subclass", "tape", "function"])
     def test_agrees(self, student, reference, rng, design):
         """The subclass, the tape and grad(f) give the gradients of the upgraded Tensor."""
-        x, w, v = rng.normal(size=(4, 3)), rng.normal(size=(3, 5)), rng.normal(size=3)
-        expected = trusted_gradients(reference, rng, x, w, v)
+        x, w, v, expected = trusted_gradients(reference, rng)
 
         def check():
             kind(f"a table of functions, by the {design}")
