@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -146,6 +147,7 @@ def grade(
         task = progress.add_task(assignment, total=len(todo), failed=0)
         if todo:
             stack.enter_context(supervisor)
+            gc.freeze()  # nbgrader's modules stay; no need to look through them again
             grading = supervisor.grade_all(todo, jobs or os.cpu_count() or 1)
             for graded in stack.enter_context(contextlib.closing(grading)):
                 moved = recorder.record(graded) if recorder is not None else None
