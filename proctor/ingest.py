@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import itertools
 import json
 import os
 import re
@@ -23,6 +24,9 @@ from proctor.errors import CourseError, ProctorError
 
 MAX_BYTES = 10 << 20
 MAX_CELLS = 5_000
+MAX_OLD_BYTES = 1 << 20  # of an old format: converting it takes a second for each megabyte
+MAX_FILES = 10_000  # of a submission that are looked at
+MAX_DEPTH = 50  # folders in folders: who walks down further by recursion may not come back
 
 Cell = dict[str, Any]
 Notebook = dict[str, Any]
@@ -211,8 +215,9 @@ def supporting_files(folder: Path, provided: dict[str, bytes]) -> dict[str, byte
         except Rejected:
             continue
         room -= len(data)
-        if room >= 0:
-            found[name] = data
+        if room < 0:
+            break
+        found[name] = data
     return found | provided
 
 
@@ -221,9 +226,12 @@ def other_files(folder: Path) -> list[Path]:
 
     Links are left out, and what lies too deep to be reached.
     """
-    found = []
-    for here, _, names in os.walk(folder):
-        for name in names:
+    found: list[Path] = []
+    top = str(folder).count(os.sep)
+    for here, folders, names in itertools.islice(os.walk(folder), MAX_FILES):
+        if here.count(os.sep) - top >= MAX_DEPTH:
+            folders.clear()
+        for name in names[: MAX_FILES - len(found)]:
             path = Path(here, name)
             with contextlib.suppress(OSError):
                 if path.suffix != ".ipynb" and stat.S_ISREG(path.lstat().st_mode):
@@ -255,7 +263,7 @@ def parse(data: bytes) -> Notebook:
     if not isinstance(notebook, dict) or "nbformat" not in notebook:
         raise Rejected("The file is not a notebook: it has no nbformat.")
     if notebook["nbformat"] != 4:
-        notebook = _upgrade(notebook)
+        notebook = _upgrade(notebook, len(data))
     if not isinstance(notebook.get("cells"), list):
         raise Rejected("The file is not a notebook: it has no list of cells.")
     if len(notebook["cells"]) > MAX_CELLS:
@@ -270,9 +278,9 @@ def parse(data: bytes) -> Notebook:
     }
 
 
-def _upgrade(notebook: dict[str, Any]) -> dict[str, Any]:
+def _upgrade(notebook: dict[str, Any], size: int) -> dict[str, Any]:
     given = notebook["nbformat"]
-    if given in (1, 2, 3):
+    if given in (1, 2, 3) and size <= MAX_OLD_BYTES:
         import nbformat
 
         with contextlib.suppress(Exception):
@@ -395,8 +403,11 @@ def place(name: str, order: list[str], cells: list[Cell]) -> int:
 
 def unique_ids(cells: list[Cell]) -> None:
     """Give each cell an id of its own."""
+    known = {cell["id"] for cell in cells}
+    # counted up: whatever ids a student has chosen, the next one will be free some time
+    free = (name for name in map("cell-{}".format, itertools.count(1)) if name not in known)
     seen: set[str] = set()
-    for number, cell in enumerate(cells, 1):
-        while cell["id"] in seen:
-            cell["id"] = f"cell-{number}-{len(seen)}"
+    for cell in cells:
+        if cell["id"] in seen:
+            cell["id"] = next(free)
         seen.add(cell["id"])

@@ -329,7 +329,8 @@ def word(outputs: Any, ran: bool, ignored: str | None = None) -> Word:
             return Word("error", f"It wrote to stderr: {str(output.get('text'))[:400]}")
         if kind == "execute_result":
             data = output.get("data")
-            return Word("value", str(data.get("text/plain", "") if isinstance(data, dict) else ""))
+            text = data.get("text/plain", "") if isinstance(data, dict) else ""
+            return Word("value", str(text)[:1000])
     return Word("none") if ran else Word("error", "It ended with an error that it did not show.")
 
 

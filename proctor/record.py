@@ -45,8 +45,7 @@ def autograded(submission: Submission, verdict: NotebookVerdict) -> Notebook:
         if cell["cell_type"] == "raw":
             cell["cell_type"] = "markdown"
         if cell["cell_type"] == "markdown":
-            theirs = not meta or meta.get("solution")
-            if theirs and cell["id"] not in submission.given:
+            if not ingest.is_locked(meta) and cell["id"] not in submission.given:
                 cell["source"] = sanitise.markdown(cell["source"])
             if "attachments" in cell:
                 cell["attachments"] = sanitise.attachments(cell["attachments"])
@@ -91,6 +90,7 @@ def _points(tests: list[TestResult], count: int) -> dict[str, Any]:
 
 
 GROUP = 100  # submissions in one transaction of the gradebook
+MAX_TIMESTAMP = 100  # characters
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,10 @@ class Recorder:
         result = graded.result
         if result.status == "failed":
             return None
+        if not _nameable(result.student):
+            result.status, result.tests = "failed", []
+            result.error = "The name of this submission's folder cannot be recorded: rename it."
+            return None
         key = "" if result.unsure else self.keys[result.student]
         stored = Stored(key, result, self._comments(graded))
         try:
@@ -216,11 +220,12 @@ class Recorder:
         from nbgrader.utils import parse_utc
 
         try:
-            text = ingest.fetch(submitted / "timestamp.txt").decode().strip()
-            parse_utc(text)
-        except (ingest.Rejected, ValueError, OverflowError):
+            text = ingest.fetch(submitted / "timestamp.txt")[:MAX_TIMESTAMP].decode().strip()
+            # formgrader shows it in another time zone: no other one has the first or the last year
+            known = bool(text) and 1970 <= parse_utc(text).year < 9999
+        except Exception:  # dateutil opens files of time zones, and raises what they make it raise
             return None
-        return text or None
+        return text if known else None
 
     def _write(self, student: str, graded: Graded) -> None:
         """Write autograded/STUDENT/ASSIGNMENT whole: beside its place first, then moved there."""
@@ -232,14 +237,9 @@ class Recorder:
             shutil.rmtree(stale, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            for path in ingest.other_files(submitted):
-                place = path.relative_to(submitted)
-                if not ingest.taken(place.as_posix(), self.assignment.files):
-                    _copy(path, fresh / place)
-            for name, data in self.assignment.files.items():
-                copy = fresh / name
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_bytes(data)
+            # what the worker had: a file that is huge, or that nobody may read, stops no run
+            for name, data in ingest.supporting_files(submitted, self.assignment.files).items():
+                _place(fresh / name, data)
             for name, notebook in notebooks.items():
                 text = json.dumps(notebook, ensure_ascii=False, sort_keys=True)
                 (fresh / f"{name}.ipynb").write_text(text + "\n", encoding="utf-8")
@@ -266,11 +266,19 @@ def scores_by_cell(result: Result) -> dict[tuple[str, str], float | None]:
     }
 
 
-def _copy(path: Path, target: Path) -> None:
-    """Copy a file of a student's; what would lie too deep is left out."""
+def _nameable(student: str) -> bool:
+    """Whether a gradebook can hold this name, and a file be called NAME.json."""
+    try:
+        return len(student.encode()) <= 250
+    except UnicodeEncodeError:  # bytes of a folder's name that are no text
+        return False
+
+
+def _place(target: Path, data: bytes) -> None:
+    """Write a supporting file; what would lie too deep is left out."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        target.write_bytes(data)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise

@@ -16,14 +16,24 @@ from typing import Any
 
 import nh3
 
-MAX_TEXT = 200_000  # characters of one output
+MAX_TEXT = 200_000  # characters of one output, or of one text cell
+MAX_TAGS = 5_000  # in the HTML of one output: a parser's time grows with the square of its depth
+MAX_OUTPUTS = 1_000  # of one cell
+MAX_FORMULAS = 100  # of one text cell: for the end of each, nbconvert reads all that follows
 
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _SCHEME = re.compile(r"(?:java|vb|live)script:|data:|file:|attachment:")
+# All of its backslashes: if one of two stayed, the macro would come out.
 _MACRO = re.compile(
-    r"\\(?=(?:href|require|csname|cssId|class|style|unicode|special|html\w*|data)\b)"
+    r"\\+(?=(?:href|require|csname|cssId|class|style|unicode|special|html\w*|data)\b)"
 )
-_MERMAID = re.compile(r"(?m)^(\s*(?:>\s*)*(?:`{3,}|~{3,}))(\s*)mermaid", re.IGNORECASE)
+_MERMAID = re.compile(r"((?:(?<!`)`{3,}|(?<!~)~{3,})[^\S\n]*)mermaid", re.IGNORECASE)
+_LONG_NUMBER = re.compile(r"&(?=#[xX]?[0-9a-fA-F]{8})")  # no character's; Python may not read it
+# A browser repeats these in each paragraph until they are closed; without attributes, three times
+# at most. nh3 leaves them no attribute that could be seen.
+_REPEATED = re.compile(
+    r"<(b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?=[\s/])[^>]*>?", re.IGNORECASE
+)
 _IGNORED = re.compile(r"[\s\\\x00-\x20\u200b-\u200f]+")
 _CONTROLS = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]"
@@ -34,18 +44,33 @@ Output = dict[str, Any]
 
 def markdown(text: str) -> str:
     """Markdown whose rendering holds no HTML of the student's and no address that runs code."""
+    if len(text) > MAX_TEXT:
+        text = text[:MAX_TEXT] + "\n\n[The rest is too long to be shown.]"
+    text = _MACRO.sub("", _LONG_NUMBER.sub("&amp;", text))
+    if text.count(r"\begin{") > MAX_FORMULAS:
+        text = text.replace(r"\begin{", "begin{")
+    plain = html.unescape(_LONG_NUMBER.sub("", html.unescape(text)))
+    if _MACRO.search(plain):  # spelled with the numbers of its characters
+        text = text.replace("&", "&amp;")
     text = _TAG.sub("&lt;", text)
-    text = _MERMAID.sub(r"\1\2text", text)
-    text = _MACRO.sub("", text)
-    plain = _IGNORED.sub("", html.unescape(html.unescape(text))).lower()
-    if _SCHEME.search(plain):  # take the links apart, wherever the scheme may hide
+    text = _MERMAID.sub(r"\1text", text)
+    if _SCHEME.search(_IGNORED.sub("", plain).lower()):  # take the links apart, wherever it hides
         text = re.sub(r"\](?=\s*[(\[:])", "]\u200b", text)
     return text
 
 
 def markup(text: str) -> str:
     """HTML on nh3's allow list: no script, no handler, no style, no address that runs code."""
-    return nh3.clean(_MACRO.sub("", text[:MAX_TEXT]), url_schemes={"http", "https", "mailto"})
+    text = text[:MAX_TEXT]
+    if text.count("<") > MAX_TAGS:
+        return f"<pre>{escaped(text)}</pre>"
+    # <wbr>: MathJax reads the words beside it as one
+    clean = nh3.clean(
+        _REPEATED.sub(r"<\1>", text),
+        tags=nh3.ALLOWED_TAGS - {"wbr"},
+        url_schemes={"http", "https", "mailto"},
+    )
+    return _MACRO.sub("", clean)
 
 
 def escaped(text: str) -> str:
@@ -101,7 +126,8 @@ def _bundle(data: Any) -> dict[str, str]:
 def outputs(items: Any) -> list[Output]:
     """The outputs of a student's cell as valid nbformat, with nothing in them that could run."""
     clean: list[Output] = []
-    for item in items if isinstance(items, list) else []:
+    items = items if isinstance(items, list) else []
+    for item in items[:MAX_OUTPUTS]:
         kind = item.get("output_type") if isinstance(item, dict) else None
         if kind == "stream":
             name = "stderr" if item.get("name") == "stderr" else "stdout"
@@ -122,8 +148,12 @@ def outputs(items: Any) -> list[Output]:
             shown: Output = {"output_type": kind, "data": _bundle(item.get("data")), "metadata": {}}
             if kind == "execute_result":
                 count = item.get("execution_count")
-                shown["execution_count"] = count if isinstance(count, int) else None
+                known = type(count) is int and 0 <= count < 1 << 31
+                shown["execution_count"] = count if known else None
             clean.append(shown)
+    if len(items) > MAX_OUTPUTS:
+        text = f"[{len(items) - MAX_OUTPUTS} more outputs are not shown.]\n"
+        clean.append({"output_type": "stream", "name": "stdout", "text": text})
     return clean
 
 

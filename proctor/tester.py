@@ -181,12 +181,14 @@ def import_all(sources: list[str], names: dict[str, Any]) -> None:
 
 def jsonable(value: Any) -> Any:
     """What the worker says its outputs are, as JSON; anything odd becomes its type's name."""
-    if value is None or type(value) in (bool, int, float, str):
+    if value is None or type(value) in (bool, float, str):
+        return value
+    if type(value) is int and value.bit_length() < 64:  # Python refuses to write much larger ones
         return value
     if type(value) in (list, tuple):
         return [jsonable(item) for item in value]
     if type(value) is dict:
-        return {str(key): jsonable(item) for key, item in value.items()}
+        return {str(jsonable(key)): jsonable(item) for key, item in value.items()}
     if type(value) is bytes:
         import base64
 

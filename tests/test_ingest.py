@@ -192,6 +192,26 @@ def test_files_are_never_read_through_links(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "ids", [["cell-3-2", "x", "x"], ["cell-1", "cell-2", "cell-1"], ["x"] * 5, ["cell-6", *"aaaaa"]]
+)
+def test_each_cell_gets_an_id_of_its_own(ids: list[str]) -> None:
+    cells = [{"id": name} for name in ids]
+    ingest.unique_ids(cells)
+    assert len({cell["id"] for cell in cells}) == len(ids)
+    assert cells[0]["id"] == ids[0]
+
+
+def test_supporting_files_that_would_stop_a_run_are_left_out(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d"] * 400)
+    deep.mkdir(parents=True)
+    (deep / "deep.txt").write_text("x")
+    (tmp_path / "a.txt").write_text("x")
+    with open(tmp_path / "hollow.bin", "wb") as file:
+        file.truncate(1 << 40)
+    assert ingest.supporting_files(tmp_path, {}) == {"a.txt": b"x"}
+
+
 def test_stubs_are_what_nbgrader_makes(template: ingest.Template) -> None:
     from nbformat import from_dict
     from nbgrader.preprocessors import ClearSolutions

@@ -706,6 +706,19 @@ def test_autograded_that_cannot_be_written(again: Path) -> None:
     assert {row[0] for row in book(again)["submissions"]} == {"ada", "bob", "cyd"}
 
 
+def test_a_folder_whose_name_cannot_be_recorded_stops_nobody(make: Make, tmp_path: Path) -> None:
+    root = make(tmp_path / "course", {"ann": writes("ann"), "zoe": writes("zoe")})
+    odd = {os.fsdecode(b"caf\xe9"), "n" * 251}
+    for name in odd:
+        hand_in(root, name, notebooks())
+    done = proctor_grade(root, "--format", "json")
+    assert done.status == 1
+    failed = {name: each for name, each in done.submissions.items() if each["status"] == "failed"}
+    assert failed.keys() == odd
+    assert all("rename it" in each["error"] for each in failed.values())
+    assert kept(root) == {"ann", "zoe"}
+
+
 # Shards -------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -31,6 +32,10 @@ SCRIPTS = [
     "<javascript:alert(1)>",
     "$\\href{javascript:alert(1)}{x}$",
     "$$\\require{html}\\href{x}{y}$$",
+    "$\\\\href{javascript:alert(1)}{x}$",
+    "&#36;&#92;href{javascript:alert(1)}{x}&#36;",
+    "&dollar;\\&#104;ref{javascript:alert(1)}{x}&dollar;",
+    "- ```mermaid\n  graph TD; A[<img src=x onerror=alert(1)>]\n  ```",
     "<!-- --><script>alert(1)</script>",
     "`` ` `` <script>alert(1)</script>",
     "![x](attachment:missing.png)",
@@ -144,3 +149,36 @@ def test_attachments_are_pictures_or_gone() -> None:
     }
     assert sanitise.attachments(found) == {"a.png": {"image/png": png}}
     assert sanitise.attachments(None) == {}
+
+
+HEAVY = [
+    "\n" * 1_000_000,
+    "> " * 500_000,
+    "`" * 1_000_000,
+    "<div>" * 200_000,
+    "<p>" + "".join(f"<b title={n}>" for n in range(2000)) + "</p>" + "<p>x" * 2500,
+    "&#" + "9" * 6000 + ";",
+    "&amp;#" + "9" * 6000 + ";",
+    r"\begin{a}" * 20_000,
+]
+
+
+@pytest.mark.parametrize("text", HEAVY, ids=lambda text: text[:10].strip() or "blank")
+def test_what_is_made_to_take_long_is_clean_at_once(text: str) -> None:
+    started = time.process_time()
+    size = len(sanitise.markup(text)) + len(sanitise.markdown(text))
+    assert time.process_time() - started < 2  # a second pattern of the kind took an hour
+    assert size < 3_000_000
+    assert len(markdown2html_mistune(sanitise.markdown(text))) < 3_000_000  # and it does not raise
+
+
+def test_no_page_holds_more_outputs_than_it_can_show() -> None:
+    found = sanitise.outputs([{"output_type": "display_data"}] * 5000)
+    assert len(found) == sanitise.MAX_OUTPUTS + 1
+    assert "4000 more" in found[-1]["text"]
+
+
+@pytest.mark.parametrize("count", [True, -1, 1 << 40, "1", 2.0])
+def test_a_count_that_is_none_is_left_out(count: object) -> None:
+    [output] = sanitise.outputs([{"output_type": "execute_result", "execution_count": count}])
+    assert output["execution_count"] is None

@@ -37,6 +37,7 @@ MAGIC = "8675.309"  # an input of a hidden test
 LITTER = re.compile(r"proctor.?attack", re.IGNORECASE)
 KEY = int.from_bytes(b"proc", "big")  # of System V's shared memory
 NOBODY = 65534
+sys.setrecursionlimit(10_000)  # to walk down and clear away what an attack has piled up
 
 
 @dataclass
@@ -356,8 +357,9 @@ def left_behind() -> Iterator[str]:
     with contextlib.suppress(OSError):
         lines = Path("/proc/keys").read_text().splitlines()
         yield from (f"key {line}" for line in lines if LITTER.search(line))
-    for folder in Path("/tmp").glob("proctor-*/*/given.txt"):
-        yield f"{folder}"
+    for path in Path("/tmp").glob("proctor-*/*/given.txt"):
+        if not Path("/proc", path.parent.name).exists():  # a worker of another run has it
+            yield f"{path}"
 
 
 def adopt_orphans() -> None:
