@@ -146,6 +146,20 @@ def _students_own(cell: Cell) -> Cell:
     return {**cell, "metadata": {"tags": [SKIP]} if skipped(cell) else {}}
 
 
+def own_file(template: PlainTemplate, submission: Submission) -> dict[str, bytes]:
+    """The notebook itself, as its student saw it: it lies beside what it runs, and tests look into
+    it.
+    """
+    cells = []
+    for cell in submission.notebook["cells"]:
+        if ingest.is_locked(nbgrader(cell)):
+            cell = cell | {"source": visible(cell["source"], *template.hidden)}
+        if cell["cell_type"] == "code":
+            cell = cell | {"outputs": [], "execution_count": None}
+        cells.append(cell)
+    return {f"{template.name}.ipynb": json.dumps(submission.notebook | {"cells": cells}).encode()}
+
+
 def skipped(cell: Cell) -> bool:
     """Whether Jupyter leaves this cell out when it runs the notebook. Test cells always run."""
     tags = cell["metadata"].get("tags")
@@ -281,6 +295,8 @@ def imported(paths: Iterable[Path]) -> list[str]:
     names: list[str] = []
     bound: dict[str, str] = {}  # `import numpy as np`: np is numpy
     for source in sources:
+        if re.search(r"(?m)^\s*%(matplotlib|pylab)\b", source):
+            names.append("matplotlib.pyplot")
         code = re.sub(r"(?m)^(\s*)[%!?].*$", r"\1pass", source)
         with contextlib.suppress(SyntaxError, ValueError):
             for node in ast.walk(ast.parse(code)):
@@ -292,6 +308,8 @@ def imported(paths: Iterable[Path]) -> list[str]:
                         names.append(f"{bound[node.value.id]}.{node.attr}")
                 elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     names += [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+    if any(name.split(".")[0] == "pandas" for name in names):
+        names.append("matplotlib.pyplot")  # what it draws with, when it is asked to
     return [name for name in dict.fromkeys(names) if _installed(name.split(".")[0])]
 
 

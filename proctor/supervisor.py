@@ -223,6 +223,8 @@ class Supervisor:
     ) -> NotebookVerdict:
         """Run one notebook in a worker and decide it in a tester."""
         job = self._job(template, submission, key)
+        if isinstance(template, plain.PlainTemplate):
+            files = {**files, **plain.own_file(template, submission)}
         events, note, unsure = self._run_until_sure(job, files, slot)
         verdict = NotebookVerdict(template.name, notes=[note] if note else [], unsure=unsure)
         verdict.events = events if self.measure else []

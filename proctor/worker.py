@@ -6,16 +6,18 @@ trusted: student code may take over everything in this file, and the tester beli
 
 from __future__ import annotations
 
-import ast
 import base64
 import builtins
 import contextlib
+import getpass
 import importlib
+import importlib.metadata
 import marshal
 import operator
 import os
 import random
 import re
+import shutil
 import signal
 import site
 import socket
@@ -24,20 +26,15 @@ import sysconfig
 import time
 import traceback
 import types
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from IPython.core.compilerop import CachingCompiler
-from IPython.core.displayhook import DisplayHook
-from IPython.core.displaypub import DisplayPublisher
 from IPython.core.error import StdinNotImplementedError
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets import Type
-from traitlets.config import Config
 
 from proctor import codec, forks, jail
+from proctor.shell import Shell
 
 READY = b"ready"  # the worker's first word, before any of the student's code
 # What is imported at first use: a fork that has to do it pays more for it than for all the rest.
@@ -47,213 +44,6 @@ WARM = (
     "print('warm')",
     "1 / 0",
 )
-MAX_OUTPUT = 1 << 20  # characters that a cell may print; what comes after is dropped
-
-Output = dict[str, Any]
-
-
-class Outputs:
-    """What a cell puts out, in nbformat's words, in order and bounded."""
-
-    def __init__(self) -> None:
-        self.items: list[Output] = []
-        self.room, self.complained = MAX_OUTPUT, False
-
-    def stream(self, name: str, text: str) -> None:
-        if not self._fits(len(text)):
-            if name == "stderr" and not self.complained:  # where it decides, that it came counts
-                self.complained = True
-                self.items.append({"output_type": "stream", "name": name, "text": ["[not shown]"]})
-            return
-        last = self.items[-1] if self.items else {}
-        if last.get("output_type") == "stream" and last["name"] == name:
-            last["text"].append(text)
-        else:
-            self.items.append({"output_type": "stream", "name": name, "text": [text]})
-
-    def data(self, kind: str, data: Mapping[str, Any], count: int | None = None) -> None:
-        texts = {
-            mime: text for mime, text in data.items() if isinstance(text, (str, bytes, dict, list))
-        }
-        if self._fits(sum(len(str(text)) for text in texts.values())):
-            self.items.append({"output_type": kind, "data": texts, "execution_count": count})
-        elif kind == "execute_result":  # a value may be a test cell's points
-            shown = {"text/plain": str(texts.get("text/plain", ""))[:100]}
-            self.items.append({"output_type": kind, "data": shown, "execution_count": count})
-
-    def error(self, name: str, value: str, lines: list[str]) -> None:
-        self.items.append(
-            {
-                "output_type": "error",
-                "ename": name,
-                "evalue": value[:2000],
-                "traceback": lines[-60:],
-            }
-        )
-
-    def take(self) -> list[Output]:
-        items, self.items, self.room, self.complained = self.items, [], MAX_OUTPUT, False
-        for item in items:
-            if item["output_type"] == "stream":
-                item["text"] = "".join(item["text"])
-        return items
-
-    def _fits(self, size: int) -> bool:
-        if self.room <= 0:
-            return False
-        self.room -= size
-        if self.room <= 0:
-            self.items.append(
-                {"output_type": "stream", "name": "stdout", "text": ["[output cut here]\n"]}
-            )
-        return self.room > 0
-
-
-class Stream:
-    """A `sys.stdout` that writes into the cell's outputs."""
-
-    encoding = "utf-8"
-
-    def __init__(self, name: str, outputs: Outputs) -> None:
-        self.name, self.outputs = name, outputs
-
-    def write(self, text: str) -> int:
-        self.outputs.stream(self.name, text)
-        return len(text)
-
-    def flush(self) -> None: ...
-
-    def isatty(self) -> bool:
-        return False
-
-
-class _Publisher(DisplayPublisher):
-    outputs: Outputs
-
-    def publish(self, data: Any, *_: Any, **__: Any) -> None:
-        self.outputs.data("display_data", data)
-
-    def clear_output(self, wait: bool = False) -> None:
-        self.outputs.take()
-
-
-class _Hook(DisplayHook):
-    outputs: Outputs
-
-    def start_displayhook(self) -> None: ...
-    def write_output_prompt(self) -> None: ...
-    def finish_displayhook(self) -> None: ...
-
-    def write_format_data(self, format_dict: Any, md_dict: Any = None) -> None:
-        self.outputs.data("execute_result", format_dict, self.prompt_count)
-
-
-class _Compiler(CachingCompiler):
-    def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
-        """The same without a cryptographic hash."""
-        return f"<ipython-input-{number}-{hash(transformed_code) & 0xFFFFFFFFFFFF:012x}>"
-
-
-class Shell(InteractiveShell):
-    """IPython's shell without a terminal, a history file or a kernel: magics and display work."""
-
-    outputs: Outputs
-    compiler_class = Type(_Compiler)
-    usual: list[int]  # `_hooks` of a shell that nobody has touched
-
-    @classmethod
-    def warm(cls) -> Shell:
-        """The shell of the warm process; every fork goes on with it."""
-        config = Config()
-        config.HistoryManager.enabled = False
-        config.InteractiveShell.colors = "nocolor"
-        config.InteractiveShell.xmode = "Context"
-        config.InteractiveShell.cache_size = 0
-        shell: Shell = cls.instance(
-            config=config, display_pub_class=_Publisher, displayhook_class=_Hook
-        )
-        shell.outputs, shell.usual = Outputs(), shell._hooks()
-        for shows in (shell.display_pub, shell.displayhook):
-            vars(shows)["outputs"] = shell.outputs
-        return shell
-
-    def _showtraceback(self, etype: type, evalue: BaseException, stb: list[str]) -> None:
-        self.outputs.error(
-            str(getattr(etype, "__name__", etype)), str(evalue), [str(line) for line in stb]
-        )
-
-    def enable_gui(self, gui: Any = None) -> None:
-        """There is none."""
-
-    def ask_exit(self) -> None:
-        """`exit` in a cell ends the cell, not the notebook."""
-
-    def run(self, source: str) -> tuple[bool, list[Output]]:
-        """Run a cell; whether it went through, and its outputs."""
-        ours = Stream("stdout", self.outputs), Stream("stderr", self.outputs)
-        with contextlib.redirect_stdout(ours[0]), contextlib.redirect_stderr(ours[1]):
-            went = self._run_python(source)
-            if went is None:
-                result = self.run_cell(source, store_history=True)  # type: ignore[no-untyped-call]
-                went = bool(result.success)
-        return went, self.outputs.take()
-
-    def _run_python(self, source: str) -> bool | None:
-        """What `run_cell` does, for a cell that is Python alone; None if it may be more than that.
-
-        IPython looks for magics first, and touches so much memory on the way that a fork pays
-        more for it than for a homework's cells.
-        """
-        if source[:1].isspace() or source.startswith("In ["):
-            return None  # what IPython takes away is no fault
-        if "\n" not in source and not _NO_COMMAND.match(source):
-            return None  # `ls`, `exit`
-        if self._hooks() != self.usual:
-            return None
-        cell = source if source.endswith("\n") else source + "\n"
-        name = self.compile.get_code_name(source, cell, self.execution_count)
-        try:
-            body = self.compile.ast_parse(cell, filename=name).body  # type: ignore[attr-defined]
-            shown = body.pop() if body and isinstance(body[-1], ast.Expr) else None
-            parts: list[tuple[Any, str]] = [(ast.Module(body, []), "exec")] if body else []
-            if shown is not None:
-                parts.append((ast.Interactive([shown]), "single"))
-            codes = [self.compile(part, name, mode) for part, mode in parts]
-        except Exception:
-            return None  # IPython says what is wrong, or knows better
-        self.compile.cache(cell, self.execution_count, raw_code=source)
-        history: Any = self.history_manager
-        history.store_inputs(self.execution_count, cell, source)
-        self.execution_count += 1
-        self.events.trigger("pre_execute")
-        run: Callable[[Any], Coroutine[Any, Any, bool]] = self.run_code
-        try:
-            with self.builtin_trap, self.display_trap:
-                return not any(_finished(run(code)) for code in codes)
-        finally:
-            self.events.trigger("post_execute")
-
-    def _hooks(self) -> list[int]:
-        """How many there are of each kind who want to see a cell, or to change it."""
-        transform = self.input_transformer_manager
-        lists: list[Any] = [*self.events.callbacks.values(), self.ast_transformers]
-        lists += [self.input_transformers_post, transform.cleanup_transforms]
-        lists += [transform.line_transforms, transform.token_transformers]
-        return [len(hooks) for hooks in lists]
-
-
-# A line that is no command of IPython's, however a magic may be called.
-_NO_COMMAND = re.compile(r"(?:import|from)\s|\w+\s*=[^=]|\w+\(")
-
-
-def _finished(coroutine: Coroutine[Any, Any, bool]) -> bool:
-    """What a coroutine gives that waits for nothing."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return bool(end.value)
-    raise RuntimeError("a cell waited")
-
 
 # A TimeoutError by name; by descent nothing that `except OSError` or `except Exception` swallows.
 TimeIsUp = type("TimeoutError", (BaseException,), {})
@@ -414,6 +204,7 @@ def start(job: dict[str, Any], descriptor: int, readable: list[str], package: st
         frames.send(f"{type(error).__name__}: {error}".encode())
         raise
     sys.path.insert(0, "")  # modules beside the notebook, as in a kernel
+    os.environ["HOME"] = os.getcwd()
     random.seed(seed)
     np.random.seed(seed)
     server = Server(frames, Shell.instance(), Alarm(), package)
@@ -422,13 +213,46 @@ def start(job: dict[str, Any], descriptor: int, readable: list[str], package: st
         server.serve()
 
 
-def readable_paths() -> list[str]:
-    """What a worker may read: the standard library, shared libraries, packages imported so far."""
-    paths = {sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"]}
+def companions(names: Iterable[str]) -> set[str]:
+    """Where the packages lie that these may import later on: pandas reads Excel with openpyxl.
+
+    They are what a package requires, or has as an extra, and what that requires; with the metadata
+    of all of them, which some read for their version.
+    """
+    providers = importlib.metadata.packages_distributions()
+    todo = [(name, True) for module in names for name in providers.get(module.split(".")[0], [])]
+    seen: set[tuple[str, bool]] = set()
+    paths: set[str] = set()
+    while todo:
+        name, extras = todo.pop()
+        key = re.sub(r"[-_.]+", "-", name).lower(), extras
+        if key in seen:
+            continue
+        seen.add(key)
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found = importlib.metadata.distribution(name)
+            for need in found.requires or []:
+                if extras or not re.search(r"\bextra\s*==", need):
+                    todo.append((re.split(r"[^\w.-]", need, maxsplit=1)[0], False))
+            parts = {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}
+            paths |= {str(found.locate_file(part)) for part in parts}
+    return {path for path in paths if os.path.exists(path)}
+
+
+def readable_paths(wanted: Iterable[str] = ()) -> list[str]:
+    """What a worker may read: the standard library, shared libraries, time zones and locales,
+    packages imported so far and the companions of those that are wanted.
+    """
+    paths = companions(wanted) | {
+        sysconfig.get_paths()["stdlib"],
+        sysconfig.get_paths()["platstdlib"],
+    }
     for folder in ("/lib", "/usr/lib", "/lib64", "/usr/lib64"):
         # Debian keeps Python packages in /usr/lib, too, and libraries in a folder of their own
         own = [str(path) for path in Path(folder).glob("*-linux-*") if path.is_dir()]
         paths.update(own or [folder] * os.path.isdir(folder))
+    data = ("/usr/share/zoneinfo", "/usr/lib/locale")
+    paths.update(folder for folder in data if os.path.isdir(folder))
     # of a Python that brings its own libraries: them alone, other packages lie beside them
     paths |= {str(path) for path in Path(sys.base_prefix, "lib").glob("*.so*")}
     packages = sysconfig.get_paths()["purelib"]
@@ -446,10 +270,19 @@ def as_in_a_kernel() -> None:
     """What a notebook finds when nbgrader runs it, and can tell from here."""
     os.environ["NBGRADER_EXECUTION"] = "autograde"
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    vars(builtins)["input"] = no_input
+    os.environ.update(USER="student", LOGNAME="student", PATH=os.defpath)
+    os.environ["JOBLIB_MULTIPROCESSING"] = "0"  # scikit-learn's n_jobs: one process does it all
+    vars(builtins)["input"] = vars(getpass)["getpass"] = no_input
+    # Modes and times cannot be set in jail: shutil.copy and its kin do without.
+    vars(shutil)["copymode"] = vars(shutil)["copystat"] = _copy_nothing
+    importlib.import_module("ipykernel.zmqshell")  # tqdm and others look whether it is there
 
 
-def no_input(prompt: object = "") -> str:
+def _copy_nothing(src: Any, dst: Any, *, follow_symlinks: bool = True) -> None:
+    """In the place of `shutil.copymode` and `shutil.copystat`."""
+
+
+def no_input(prompt: object = "", *_: object, **__: object) -> str:
     """Nobody is there to answer."""
     raise StdinNotImplementedError("input was called, but nobody can answer while it is graded")
 
@@ -480,8 +313,9 @@ def main() -> None:
     for source in WARM:
         shell.run(source)
     shell.reset()  # type: ignore[no-untyped-call]
+    shell.user_ns.update(dict.fromkeys(("_", "__", "___"), ""))
     shell.execution_count = 1
-    readable = readable_paths()
+    readable = readable_paths(configuration["wanted"])
     jail.prepare(readable)
     del modules, configuration
     forks.serve(

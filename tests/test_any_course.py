@@ -121,6 +121,52 @@ ENDS: dict[str, tuple[str, float]] = {
     "wrote_a_file": ("open('x.txt', 'w').write('1')\nassert open('x.txt').read() == '1'", 2),
     "mistaken": ("no_such_name", 0),
     "verbose": ("for i in range(30_000):\n    print('a line that says nothing much', i)\n0.5", 0.5),
+    # as in a kernel: an event loop runs, and libraries can tell that it is no terminal
+    "awaited": (
+        "import asyncio\nawait asyncio.sleep(0.01)\nassert await asyncio.sleep(0, 5) == 5",
+        2,
+    ),
+    "awaited_value": ("await asyncio.sleep(0, 0.5)", 0.5),
+    "awaited_error": ("await asyncio.wait_for(asyncio.sleep(9), 0.01)", 0),
+    "loop_runs": ("assert asyncio.get_running_loop().is_running()", 2),
+    "loop_of_a_thread": (
+        "async def f(): return 3\nassert await asyncio.to_thread(asyncio.run, f()) == 3",
+        2,
+    ),
+    "task": ("done = []\nasync def add(): done.append(1)\nt = asyncio.create_task(add())", 2),
+    "task_is_done": ("assert done == [1]", 2),
+    "kernel": ("assert type(get_ipython()).__name__ == 'ZMQInteractiveShell'", 2),
+    "kernel_app": ("assert 'IPKernelApp' in get_ipython().config", 2),
+    "kernel_module": ("import sys\nassert 'ipykernel.zmqshell' in sys.modules", 2),
+    "last_value": ("x = 3\nx;", 2),
+    "last_value_is_kept": ("assert _ == 0.5 and 0.5 in Out.values(), _", 2),
+    "stream": (
+        "import io\nassert isinstance(sys.stdout, io.TextIOBase) and sys.stdout.writable()\n"
+        "sys.stdout.writelines(['a', 'b'])",
+        2,
+    ),
+    "bytes_to_a_stream": ("sys.stdout.write(b'x')", 0),
+    "cleared": (
+        "from IPython.display import clear_output\nprint('x', file=sys.stderr)\nclear_output()",
+        2,
+    ),
+    "cleared_never": ("print('x', file=sys.stderr)\nclear_output(wait=True)", 0),
+    "cleared_later": ("print('x', file=sys.stderr)\nclear_output(wait=True)\nprint('y')", 2),
+    "command_first": ("!a_command_that_is_not_there\ninstalled = True", 2),
+    "after_a_command": ("assert installed", 2),
+    "command_that_lists": ("!ls", 2),
+    "changed_folder": ("%cd -q .", 2),
+    "password": ("import getpass\ngetpass.getpass()", 0),
+    "home": ("import os\nassert os.path.isdir(os.path.expanduser('~')) and getpass.getuser()", 2),
+    "devnull": ("with open(os.devnull, 'w') as sink:\n    print('quiet', file=sink)", 2),
+    "copied": ("import shutil\nshutil.copy('helper.py', 'h.py')\nassert os.path.exists('h.py')", 2),
+    "itself": ("import json\nassert len(json.load(open('made.ipynb'))['cells']) > 40", 2),
+    "version": ("import importlib.metadata as m\nassert m.version('numpy')", 2),
+    "zone": (
+        "import datetime, zoneinfo\nzone = zoneinfo.ZoneInfo('Europe/Berlin')\n"
+        "assert datetime.datetime(2020, 1, 1, tzinfo=zone).utcoffset().seconds == 3600",
+        2,
+    ),
     "too_long": ("import time\ntime.sleep(60)", 0),
     "after_too_long": ("assert answer == 42", 2),
 }

@@ -13,7 +13,7 @@ import pytest
 # Runs each list of cells in a fork, by the worker's way or by IPython's alone.
 RUN = """
 import json, os, sys
-from proctor.worker import Shell
+from proctor.shell import Shell
 
 shell = Shell.warm()
 short = []
@@ -137,4 +137,4 @@ def test_which_way_a_cell_takes(name: str, both: dict[str, tuple[Any, Any]]) -> 
     elif name in TOUCHED:
         assert taken[-1] is False
     else:
-        assert not all(taken)
+        assert taken.count(True) < len(LONG[name])

@@ -624,16 +624,32 @@ def test_outside_files_cannot_be_opened(inside: Place, path: str) -> None:
 def test_outside_directories_cannot_be_listed(inside: Place, path: str) -> None:
     if any(known.startswith(f"{path}/") for known in LIBRARY):
         pytest.skip("this Python lies below it: the way there can be seen")
-    assert inside.run(lambda: os.listdir(path)).errno in (*REFUSED, errno.ENOENT)
+    outcome = inside.run(lambda: os.listdir(path))
+    assert outcome.errno in (*REFUSED, errno.ENOENT) or (path, outcome.value) == ("/dev", ["null"])
     assert inside.outside().run(lambda: os.listdir(path)).errno == 0
 
 
 def test_nothing_else_exists(full: Place) -> None:
-    tops = sorted({Path(path).parts[1] for path in LIBRARY} | {namespaces.WORK[1:]})
+    tops = sorted({Path(path).parts[1] for path in LIBRARY} | {namespaces.WORK[1:], "dev"})
     assert full.run(lambda: sorted(os.listdir("/"))).value == tops
-    for path in ("/proc", "/dev/null", "/etc", "/bin/sh", __file__):
+    assert full.run(lambda: os.listdir("/dev")).value == ["null"]
+    for path in ("/proc", "/dev/zero", "/etc", "/bin/sh", __file__):
         if not any(path.startswith(known) or known.startswith(path + "/") for known in LIBRARY):
             assert full.run(lambda path=path: os.stat(path)).errno == errno.ENOENT  # type: ignore[misc]
+
+
+def test_the_null_device_is_the_only_one(inside: Place) -> None:
+    def probe() -> str:
+        with open(os.devnull, "w") as sink:
+            sink.write("gone")
+        return open(os.devnull).read()
+
+    assert inside.run(probe).value == ""
+    for change in (lambda: os.unlink(os.devnull), lambda: os.chmod(os.devnull, 0o600)):
+        assert inside.run(change).errno in (*REFUSED, errno.EROFS)
+    for path in ("/dev/zero", "/dev/urandom", "/dev/full"):
+        outcome = inside.run(lambda path=path: open(path, "rb").close())  # type: ignore[misc]
+        assert outcome.errno in (*REFUSED, errno.ENOENT)
 
 
 def test_invoker_files_are_out_of_reach(inside: Place, folder: Path, user: int | None) -> None:

@@ -182,6 +182,7 @@ def _enter_full(sight: _Sight, limits: Limits, slot: int, files: Mapping[str, by
     _new_scratch(limits, files, user_inside)
     rules = landlock.rules(
         [("/", landlock.READ_DIR), (namespaces.WORK, landlock.WRITE)]
+        + [(os.devnull, landlock.WRITE)]
         + [(path, landlock.READ) for path in sight.visible]
     )
     if mounts_as_root and user is not None:
@@ -219,7 +220,9 @@ def _enter_container(
     others = resource_limits.threads_of(os.getuid()) if user is None else 0
     directory = _make_scratch(files, user)
     os.chdir(directory)
-    rules = landlock.rules([*sight.grants, (directory, landlock.READ)])
+    rules = landlock.rules(
+        [*sight.grants, (directory, landlock.READ), (os.devnull, landlock.WRITE)]
+    )
     if rules is None:
         raise OSError("the kernel has no Landlock: isolation 'container' can't be had")
     kept: tuple[int, ...] = ()

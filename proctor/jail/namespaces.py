@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
@@ -58,10 +59,10 @@ def new_root(visible: Sequence[str], hidden: Sequence[str]) -> None:
     """
     call("mount", None, b"/", None, _REC | _PRIVATE, None, what="make the mounts private")
     # Opened before the new root covers _BASE: a path may lie below it.
-    sources = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in visible]
+    sources = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (*visible, os.devnull)]
     room = 64 + sum(path.count("/") for path in visible)
     _tmpfs(_BASE, f"size=64k,nr_inodes={room},mode=755")
-    for path, source in zip(visible, sources, strict=True):
+    for path, source in zip((*visible, os.devnull), sources, strict=True):
         _bind(source, _BASE + path)
         for cover in hidden:
             if os.path.dirname(cover) == path:
@@ -75,6 +76,10 @@ def new_root(visible: Sequence[str], hidden: Sequence[str]) -> None:
     attributes = struct.pack("4Q", _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV, 0, 0, 0)
     read_only = "make the new root read-only"
     syscall(MOUNT_SETATTR, -1, b"/", _AT_RECURSIVE, attributes, len(attributes), what=read_only)
+    # The only device: it takes what is written and keeps nothing. Descriptors 0, 1 and 2 are it.
+    device = struct.pack("4Q", 0, _ATTR_NODEV, 0, 0)
+    with contextlib.suppress(OSError):  # else it is there, and cannot be opened
+        syscall(MOUNT_SETATTR, -1, os.devnull.encode(), 0, device, len(device), what="the device")
 
 
 def new_scratch(size: int, files: int, user: int) -> None:

@@ -126,6 +126,7 @@ def _build(readable: tuple[str, ...], visible: Sequence[str], hidden: Sequence[s
         for path in visible:
             rights = landlock.READ if os.path.isdir(path) else landlock.READ & landlock.OF_FILES
             grants.append((open_(path, os.O_PATH), rights))
+        grants.append((open_(os.devnull, os.O_PATH), landlock.WRITE & landlock.OF_FILES))
         process_ids = open_("/proc/self/ns/pid", os.O_RDONLY)
         namespaces.join(process_ids)  # no step, but `fork` must not find out that it can't
         lifeline = syscall(PIDFD_OPEN, os.getpid(), 0, what="pidfd_open")
