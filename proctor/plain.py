@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -297,6 +298,8 @@ def imported(paths: Iterable[Path]) -> list[str]:
     for source in sources:
         if re.search(r"(?m)^\s*%(matplotlib|pylab)\b", source):
             names.append("matplotlib.pyplot")
+        if "ipykernel" in source:  # by which code tells where it runs
+            names.append("ipykernel.zmqshell")
         code = re.sub(r"(?m)^(\s*)[%!?].*$", r"\1pass", source)
         with contextlib.suppress(SyntaxError, ValueError):
             for node in ast.walk(ast.parse(code)):
@@ -311,6 +314,32 @@ def imported(paths: Iterable[Path]) -> list[str]:
     if any(name.split(".")[0] == "pandas" for name in names):
         names.append("matplotlib.pyplot")  # what it draws with, when it is asked to
     return [name for name in dict.fromkeys(names) if _installed(name.split(".")[0])]
+
+
+def companions(names: Iterable[str]) -> set[str]:
+    """Where the packages lie that these may import later on: pandas reads Excel with openpyxl.
+
+    They are what a package requires, or has as an extra, and what that requires; with the metadata
+    of all of them, which some read for their version.
+    """
+    providers = importlib.metadata.packages_distributions()
+    todo = [(name, True) for module in names for name in providers.get(module.split(".")[0], [])]
+    seen: set[tuple[str, bool]] = set()
+    paths: set[str] = set()
+    while todo:
+        name, extras = todo.pop()
+        key = re.sub(r"[-_.]+", "-", name).lower(), extras
+        if key in seen:
+            continue
+        seen.add(key)
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found = importlib.metadata.distribution(name)
+            for need in found.requires or []:
+                if extras or not re.search(r"\bextra\s*==", need):
+                    todo.append((re.split(r"[^\w.-]", need, maxsplit=1)[0], False))
+            parts = {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}
+            paths |= {str(found.locate_file(part)) for part in parts}
+    return {path for path in paths if Path(path).exists()}
 
 
 def _installed(name: str) -> bool:

@@ -6,8 +6,6 @@ It is a part of the worker: nothing here is trusted.
 from __future__ import annotations
 
 import ast
-import asyncio
-import asyncio.selector_events
 import contextlib
 import io
 import os
@@ -155,7 +153,7 @@ class Shell(InteractiveShell):
     outputs: Outputs
     compiler_class = Type(_Compiler)
     usual: list[int]  # `_hooks` of a shell that nobody has touched
-    loop: asyncio.AbstractEventLoop | None = None  # once a cell speaks of it
+    loop: Any = None  # once a cell speaks of it
 
     @classmethod
     def warm(cls) -> Shell:
@@ -170,7 +168,6 @@ class Shell(InteractiveShell):
             config=config, display_pub_class=_Publisher, displayhook_class=_Hook
         )
         shell.outputs, shell.usual = Outputs(), shell._hooks()
-        vars(asyncio.selector_events)["BaseSelectorEventLoop"]._make_self_pipe = _make_self_pipe
         shell.db = {}  # %cd keeps something, where nothing can be kept
         for shows in (shell.display_pub, shell.displayhook):
             vars(shows)["outputs"] = shell.outputs
@@ -260,11 +257,14 @@ class Shell(InteractiveShell):
         """Run a cell while an event loop runs, as in a kernel: it can `await`, and it cannot
         `asyncio.run`.
         """
+        import asyncio.selector_events  # megabytes that few notebooks need, in every fork
+
         if self.loop is None or self.loop.is_closed():
+            vars(asyncio.selector_events)["BaseSelectorEventLoop"]._make_self_pipe = _make_self_pipe
             self.loop = asyncio.new_event_loop()
         task = self.loop.create_task(self._run_task(source))
         try:
-            return self.loop.run_until_complete(task)
+            return bool(self.loop.run_until_complete(task))
         except BaseException:  # time is up while it awaits something: it is told, once
             task.cancel()
             with contextlib.suppress(BaseException):
@@ -272,6 +272,8 @@ class Shell(InteractiveShell):
             return False
 
     async def _run_task(self, source: str) -> bool:
+        import asyncio
+
         try:
             code, failure = self.transform_cell(source), None  # type: ignore[no-untyped-call]
         except Exception:

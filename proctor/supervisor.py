@@ -72,6 +72,7 @@ class Supervisor:
                 "modules": self.assignment.prerequisites(),
                 "packages": list(self.settings.packages),
                 "wanted": self.assignment.wanted,
+                "companions": sorted(plain.companions(self.assignment.wanted)),
                 "plain": self.assignment.checks == "worker",
             },
         )

@@ -11,12 +11,10 @@ import builtins
 import contextlib
 import getpass
 import importlib
-import importlib.metadata
 import marshal
 import operator
 import os
 import random
-import re
 import shutil
 import signal
 import site
@@ -213,40 +211,11 @@ def start(job: dict[str, Any], descriptor: int, readable: list[str], package: st
         server.serve()
 
 
-def companions(names: Iterable[str]) -> set[str]:
-    """Where the packages lie that these may import later on: pandas reads Excel with openpyxl.
-
-    They are what a package requires, or has as an extra, and what that requires; with the metadata
-    of all of them, which some read for their version.
-    """
-    providers = importlib.metadata.packages_distributions()
-    todo = [(name, True) for module in names for name in providers.get(module.split(".")[0], [])]
-    seen: set[tuple[str, bool]] = set()
-    paths: set[str] = set()
-    while todo:
-        name, extras = todo.pop()
-        key = re.sub(r"[-_.]+", "-", name).lower(), extras
-        if key in seen:
-            continue
-        seen.add(key)
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found = importlib.metadata.distribution(name)
-            for need in found.requires or []:
-                if extras or not re.search(r"\bextra\s*==", need):
-                    todo.append((re.split(r"[^\w.-]", need, maxsplit=1)[0], False))
-            parts = {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}
-            paths |= {str(found.locate_file(part)) for part in parts}
-    return {path for path in paths if os.path.exists(path)}
-
-
-def readable_paths(wanted: Iterable[str] = ()) -> list[str]:
+def readable_paths(also: Iterable[str] = ()) -> list[str]:
     """What a worker may read: the standard library, shared libraries, time zones and locales,
-    packages imported so far and the companions of those that are wanted.
+    packages imported so far, and these paths.
     """
-    paths = companions(wanted) | {
-        sysconfig.get_paths()["stdlib"],
-        sysconfig.get_paths()["platstdlib"],
-    }
+    paths = {sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"], *also}
     for folder in ("/lib", "/usr/lib", "/lib64", "/usr/lib64"):
         # Debian keeps Python packages in /usr/lib, too, and libraries in a folder of their own
         own = [str(path) for path in Path(folder).glob("*-linux-*") if path.is_dir()]
@@ -275,7 +244,6 @@ def as_in_a_kernel() -> None:
     vars(builtins)["input"] = vars(getpass)["getpass"] = no_input
     # Modes and times cannot be set in jail: shutil.copy and its kin do without.
     vars(shutil)["copymode"] = vars(shutil)["copystat"] = _copy_nothing
-    importlib.import_module("ipykernel.zmqshell")  # tqdm and others look whether it is there
 
 
 def _copy_nothing(src: Any, dst: Any, *, follow_symlinks: bool = True) -> None:
@@ -315,7 +283,7 @@ def main() -> None:
     shell.reset()  # type: ignore[no-untyped-call]
     shell.user_ns.update(dict.fromkeys(("_", "__", "___"), ""))
     shell.execution_count = 1
-    readable = readable_paths(configuration["wanted"])
+    readable = readable_paths(configuration["companions"])
     jail.prepare(readable)
     del modules, configuration
     forks.serve(
