@@ -2,13 +2,13 @@
 
 The stages, in the order in which a submission passes them:
 
-    course      where things stand, and what nbgrader_config.py says of grading
+    course      where things stand, and what nbgrader_config.py says   (packages)
     ingest      a submitted notebook, checked and restored: its cells, in order
-    worker      jailed: runs the student's cells and answers requests          (jail, codec)
-    tester      trusted: runs the checks and the hidden suite, and decides     (proxy, testing)
-    supervisor  starts both, watches the clocks, collects what was decided     (forks)
+    worker      jailed: runs the student's cells and answers requests  (jail, shell, codec)
+    tester      trusted: runs checks and hidden suite, and decides     (suite, proxy, testing)
+    supervisor  starts both, watches the clocks, collects the verdict  (forks)
     sanitise    what students wrote and printed, made harmless
-    record      the autograded notebook, the kept result, the gradebook  (store, gradebook, late)
+    record      the autograded notebook, the result, the gradebook     (store, gradebook, late)
     report      a table, JSON, JUnit or Markdown
 
 `cli` is the command `proctor`, and `preprocessors` the same grading behind `nbgrader autograde`.

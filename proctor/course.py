@@ -17,7 +17,7 @@ from traitlets import Enum, Float, Integer, List, Unicode
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import PyFileConfigLoader
 
-from proctor import ingest, plain
+from proctor import ingest, packages, plain
 from proctor.errors import CourseError
 from proctor.export import module_name
 
@@ -117,7 +117,7 @@ class Course:
     def students(self, assignment: str) -> list[str]:
         """Who submitted it."""
         pattern = re.escape(str(self.folder("submitted", "STUDENT", assignment))).replace(
-            "STUDENT", r"([^/\\]+)"
+            "STUDENT", r"([^/]+)"
         )
         glob = str(self.folder("submitted", "*", assignment).relative_to(self.root))
         matches = (
@@ -204,7 +204,7 @@ class Assignment:
         """What students may import besides the packages that the course names."""
         if self.checks == "tester":
             return []
-        return plain.imported([*self.notebooks, *sorted(self.source.rglob("*.py"))])
+        return packages.imported([*self.notebooks, *sorted(self.source.rglob("*.py"))])
 
     @cached_property
     def seconds(self) -> tuple[float, float]:

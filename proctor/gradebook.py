@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proctor.course import Assignment
-from proctor.errors import CourseError, ProctorError
+from proctor.errors import CourseError, gradebook_explained
 from proctor.late import penalise
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Book:
         from nbgrader.api import Gradebook, MissingEntry
 
         self.course = course = assignment.course
-        with _alembic(), explained(course.db_url):
+        with _alembic(), gradebook_explained(course.db_url):
             self.gradebook: Gradebook = Gradebook(course.db_url, course.course_id)
         self.url = course.db_url
         try:
@@ -85,7 +84,7 @@ class Book:
 
         mine = SubmittedAssignment.assignment_id == self.assignment_id
         query = select(SubmittedAssignment.student_id, SubmittedAssignment.timestamp).where(mine)
-        with explained(self.url):
+        with gradebook_explained(self.url):
             times = {student: moment for student, moment in self.gradebook.db.execute(query)}
             scores = self._said(Grade, Grade.auto_score)
             comments = self._said(Comment, Comment.auto_comment)
@@ -131,7 +130,7 @@ class Book:
         """Write these entries, all or none."""
         if not entries:
             return
-        with explained(self.url), self._transaction() as db:
+        with gradebook_explained(self.url), self._transaction() as db:
             self._write(db, entries)
             penalise(self.course, db, self.assignment_id, [entry.student for entry in entries])
 
@@ -264,25 +263,6 @@ def _time(text: str | None) -> datetime | None:
 
     moment: datetime | None = parse_utc(text)
     return moment
-
-
-@contextlib.contextmanager
-def explained(url: str) -> Iterator[None]:
-    """Say in a sentence what keeps the gradebook from being read or written."""
-    from sqlalchemy.exc import SAWarning, SQLAlchemyError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SAWarning)
-            yield
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error)
-        if "locked" in reason:
-            reason = "another program is writing it; try again when that has ended"
-        raise ProctorError(
-            f"The gradebook {url} cannot be used: {reason}. Results so far are kept, and are "
-            "recorded when you run the command again."
-        ) from None
 
 
 @contextlib.contextmanager

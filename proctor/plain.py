@@ -11,18 +11,15 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
-import importlib.metadata
-import importlib.util
 import json
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proctor import ingest
-from proctor.errors import CourseError
+from proctor.errors import CourseError, gradebook_explained
 from proctor.ingest import Cell, GradeCell, Notebook, Rejected, Submission, Template, nbgrader
 from proctor.verdict import TestResult
 
@@ -213,9 +210,10 @@ def _released(course: Course, assignment: str) -> list[PlainTemplate] | None:
         return None
     from nbgrader.api import Gradebook, MissingEntry
 
-    from proctor.gradebook import explained
-
-    with explained(course.db_url), Gradebook(course.db_url, course.course_id) as gradebook:
+    with (
+        gradebook_explained(course.db_url),
+        Gradebook(course.db_url, course.course_id) as gradebook,
+    ):
         try:
             found = gradebook.find_assignment(assignment)
         except MissingEntry:
@@ -279,80 +277,6 @@ def _template(name: str, cells: list[Cell], metadata: dict[str, Any]) -> PlainTe
         if meta.get("solution"):
             stubs[meta["grade_id"]] = cell["source"]
     return PlainTemplate(name, cells, metadata, graded, [], stubs)
-
-
-def imported(paths: Iterable[Path]) -> list[str]:
-    """The installed modules that the instructor's notebooks and helpers import, or may import by
-    using them, as `np.testing`: students need them, too.
-    """
-    sources = []
-    for path in paths:
-        if path.suffix == ".py":
-            sources.append(path.read_text(errors="replace"))
-            continue
-        with contextlib.suppress(Rejected):
-            cells = ingest.parse(path.read_bytes())["cells"]
-            sources += [cell["source"] for cell in cells if cell["cell_type"] == "code"]
-    names: list[str] = []
-    bound: dict[str, str] = {}  # `import numpy as np`: np is numpy
-    for source in sources:
-        if re.search(r"(?m)^\s*%(matplotlib|pylab)\b", source):
-            names.append("matplotlib.pyplot")
-        if "ipykernel" in source:  # by which code tells where it runs
-            names.append("ipykernel.zmqshell")
-        code = re.sub(r"(?m)^(\s*)[%!?].*$", r"\1pass", source)
-        with contextlib.suppress(SyntaxError, ValueError):
-            for node in ast.walk(ast.parse(code)):
-                if isinstance(node, ast.Import):
-                    names += [alias.name for alias in node.names]
-                    bound |= {alias.asname or alias.name: alias.name for alias in node.names}
-                elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                    if node.value.id in bound:
-                        names.append(f"{bound[node.value.id]}.{node.attr}")
-                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                    names += [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
-    if any(name.split(".")[0] == "pandas" for name in names):
-        names.append("matplotlib.pyplot")  # what it draws with, when it is asked to
-    return [name for name in dict.fromkeys(names) if _installed(name.split(".")[0])]
-
-
-def companions(names: Iterable[str]) -> set[str]:
-    """Where the packages lie that these may import later on: pandas reads Excel with openpyxl.
-
-    They are what a package requires, or has as an extra, and what that requires; with the metadata
-    of all of them, which some read for their version.
-    """
-    providers = importlib.metadata.packages_distributions()
-    todo = [(name, True) for module in names for name in providers.get(module.split(".")[0], [])]
-    seen: set[tuple[str, bool]] = set()
-    paths: set[str] = set()
-    while todo:
-        name, extras = todo.pop()
-        key = re.sub(r"[-_.]+", "-", name).lower(), extras
-        if key in seen:
-            continue
-        seen.add(key)
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found = importlib.metadata.distribution(name)
-            for need in found.requires or []:
-                if extras or not re.search(r"\bextra\s*==", need):
-                    todo.append((re.split(r"[^\w.-]", need, maxsplit=1)[0], False))
-            parts = {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}
-            paths |= {str(found.locate_file(part)) for part in parts}
-    return {path for path in paths if Path(path).exists()}
-
-
-def _installed(name: str) -> bool:
-    if name in sys.stdlib_module_names or name == "__main__":
-        return False
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return False
-    return found is not None and "site-packages" in str(found.origin)
-
-
-# A test cell's points are read from its outputs as determine_grade does -------------------------
 
 
 @dataclass(frozen=True)

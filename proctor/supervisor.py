@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from proctor import codec, ingest, jail, plain
+from proctor import codec, ingest, jail, packages, plain
 from proctor.course import Assignment
 from proctor.errors import CourseError, ProctorError
 from proctor.forks import Lost, Warm
@@ -72,7 +72,7 @@ class Supervisor:
                 "modules": self.assignment.prerequisites(),
                 "packages": list(self.settings.packages),
                 "wanted": self.assignment.wanted,
-                "companions": sorted(plain.companions(self.assignment.wanted)),
+                "companions": sorted(packages.companions(self.assignment.wanted)),
                 "plain": self.assignment.checks == "worker",
             },
         )

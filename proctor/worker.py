@@ -202,7 +202,8 @@ def start(job: dict[str, Any], descriptor: int, readable: list[str], package: st
         frames.send(f"{type(error).__name__}: {error}".encode())
         raise
     sys.path.insert(0, "")  # modules beside the notebook, as in a kernel
-    os.environ["HOME"] = os.getcwd()
+    if "NBGRADER_EXECUTION" in os.environ:  # see `as_in_a_kernel`
+        os.environ["HOME"] = os.getcwd()
     random.seed(seed)
     np.random.seed(seed)
     server = Server(frames, Shell.instance(), Alarm(), package)

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from nbgrader.api import Gradebook
 from nbgrader.utils import determine_grade
 
-from proctor import ingest, plain, sanitise
+from proctor import ingest, packages, plain, sanitise
 from proctor.course import Course
 from proctor.ingest import Stubs
 
@@ -642,5 +642,5 @@ def test_what_the_instructor_imports_is_found(tmp_path: Path) -> None:
     source = "%matplotlib inline\nimport os, numpy.linalg\nfrom rich import table\nimport absent_x"
     (tmp_path / "a.ipynb").write_text(json.dumps(notebook([cell("a", source)])))
     (tmp_path / "helper.py").write_text("def f():\n    import click\n")
-    found = plain.imported([tmp_path / "a.ipynb", tmp_path / "helper.py"])
+    found = packages.imported([tmp_path / "a.ipynb", tmp_path / "helper.py"])
     assert found == ["numpy.linalg", "rich", "rich.table", "click"]
