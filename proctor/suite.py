@@ -12,7 +12,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -144,17 +144,32 @@ class Suite:
             raise SystemExit("\n".join(self.errors))
         inventory = [[test.name, test.groups, test.points] for test in self.tests.values()]
         warm_up(self.items)
+        self.rehearse(session.config)
         self.serve(self, json.dumps(inventory))
         return True
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self) -> Generator[None, object, object]:
-        assert self.grading is not None
+        with self.counted():
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any]
+    ) -> Generator[None, object, object]:
+        theirs = fixturedef.baseid  # of a plugin, as ours, there is none
+        with self.counted() if theirs else contextlib.nullcontext():
+            return (yield)
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """What is done here is the suite's own."""
         before = time.process_time()
         try:
-            return (yield)
+            yield
         finally:
-            self.grading.own += time.process_time() - before
+            if self.grading is not None:
+                self.grading.own += time.process_time() - before
 
     @pytest.fixture
     def student(self) -> Student:
@@ -169,6 +184,17 @@ class Suite:
     def rng(self, request: pytest.FixtureRequest) -> np.random.Generator:
         assert self.grading is not None
         return np.random.default_rng(seed(self.grading.job["seed"], request.node.nodeid))
+
+    def rehearse(self, config: pytest.Config) -> None:
+        """Let pytest walk through all tests, without a line of theirs: what it does for the first
+        time takes four times as long, and every fork would do it for the first time.
+        """
+        config.pluginmanager.register(rehearsal := Rehearsal())
+        for item, following in zip_longest(self.items, self.items[1:]):
+            attempt(item, following)
+            if isinstance(item, pytest.Function):
+                item._initrequest()  # as pytest does before it runs one again
+        config.pluginmanager.unregister(rehearsal)
 
     def run(self, items: list[pytest.Item], grading: Grading) -> None:
         """Run these tests for one submission and tell how each ended."""
@@ -188,6 +214,21 @@ class Suite:
                     if isinstance(failure, RemoteError):
                         event["detail"] += printable(failure.remote_traceback)
             grading.events(event="test", passed=failure is None, seconds=grading.lap(), **event)
+
+
+class Rehearsal:
+    """A pytest plugin: no fixture is made, and no test is called."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> object:
+        fixturedef.cached_result = (None, fixturedef.cache_key(request), None)  # type: ignore[arg-type]
+        return self  # something: nobody else is asked
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self) -> object:
+        return self
 
 
 def attempt(item: pytest.Item, following: pytest.Item | None) -> BaseException | None:
