@@ -47,6 +47,34 @@ def test_blank_earns_nothing(graded: Graded) -> None:
     assert not result.needs_manual, "an unanswered question waits for nobody"
 
 
+TRIVIAL: dict[str, int | str] = {
+    "the first argument": 0,
+    "the second argument": 1,
+    "the last argument": -1,
+    "None": "None",
+    "0": "0",
+    "[]": "[]",
+    "a Tensor": "Tensor(0)",
+}
+
+
+@pytest.mark.parametrize("name", classroom.ASSIGNMENTS)
+def test_the_same_return_everywhere_earns_nothing(name: str, tmp_path: Path) -> None:
+    """No hidden test and no visible check gives points to what was written without a thought."""
+    course = classroom.scratch_course(tmp_path)
+    for student, value in TRIVIAL.items():
+        classroom.submit(course, student, name, classroom.trivial(name, value))
+    results = classroom.grade(course.assignment(name), TRIVIAL)
+    assert {result.status for result in results.values()} == {"graded"}
+    earned = {
+        (student, test.name): test.points
+        for student, result in results.items()
+        for test in result.tests
+        if test.points > 0
+    }
+    assert earned == {}
+
+
 def test_right_solutions_earn_everything(graded: Graded) -> None:
     right = [solution for solution in graded.made.values() if solution.right]
     assert len(right) >= 3

@@ -121,13 +121,17 @@ class TestConstruct:
     @pytest.mark.points(3)
     @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
     def test_floats_keep_their_dtype(self, student, rng, dtype):
-        """An array of floats keeps its dtype and its values."""
+        """An array of floats keeps its dtype and its values; a list of them becomes an array."""
         data = rng.normal(size=(3, 2)).astype(dtype)
         kind(f"an array of {data.dtype}")
         got = student.Tensor(data).data
         same(got, data)
         symptom(ALWAYS_FLOAT32, dtype == np.float64 and got.dtype == np.float32)
         same(got, data, dtype=dtype)
+        kind("the same numbers in a nested list")
+        got = student.Tensor(data.tolist()).data
+        same(got, data)
+        assert type(got) is np.ndarray
 
     @pytest.mark.points(2)
     def test_numpy_scalars(self, student, rng):
@@ -156,12 +160,14 @@ class TestConstruct:
     def test_attributes(self, student, rng):
         """shape, ndim, size and dtype are those of the data."""
         for shape in [(), (5,), (2, 3, 4)]:
-            kind(f"an array of shape {shape}")
-            tensor = student.Tensor(np.asarray(rng.normal(size=shape)))
-            assert tensor.shape == shape
-            assert tensor.ndim == len(shape)
-            assert tensor.size == np.prod(shape)
-            assert tensor.dtype == np.float64
+            data = np.asarray(rng.normal(size=shape))
+            for text, source in (("an array", data), ("numbers in lists", data.tolist())):
+                kind(f"{text} of shape {shape}")
+                tensor = student.Tensor(source)
+                assert tensor.shape == shape
+                assert tensor.ndim == len(shape)
+                assert tensor.size == np.prod(shape)
+                assert source is not data or tensor.dtype == np.float64
 
 
 class TestArithmetic:

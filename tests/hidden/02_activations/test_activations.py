@@ -163,14 +163,15 @@ def quiet(student, name, x, expected):
         same(y, expected, atol=1e-6)
 
 
-def keeps_dtype(student, rng, name):
+def keeps_dtype(student, reference, rng, name):
     kind("a float32 array, then a float64 one")
-    x = rng.normal(size=(2, 3))
     for dtype in (np.float32, np.float64):
-        y = call(student, name, x.astype(dtype))
+        x = rng.normal(size=(2, 3)).astype(dtype)
+        y = call(student, name, x)
         assert type(y) is np.ndarray
         symptom(UPCAST, (dtype, y.dtype) == (np.float32, np.float64))
-        assert y.dtype == dtype
+        expected = getattr(reference, name)(reference.Tensor(x)).data
+        built(student, name, x, expected, dtype=dtype)
 
 
 class TestRelu:
@@ -188,13 +189,14 @@ class TestRelu:
     def test_shapes(self, student, rng, shape):
         """relu works elementwise on any shape, however large the numbers."""
         x = 1e4 * rng.normal(size=shape)
-        kind(f"an array of shape {shape}")
+        kind(f"an array of shape {shape}, then the same with the other sign")
         same(call(student, "relu", x), np.maximum(x, 0))
+        same(call(student, "relu", -x), np.maximum(-x, 0))
 
     @pytest.mark.points(1)
-    def test_dtype(self, student, rng):
+    def test_dtype(self, student, reference, rng):
         """relu keeps the dtype."""
-        keeps_dtype(student, rng, "relu")
+        keeps_dtype(student, reference, rng, "relu")
 
     @pytest.mark.points(1)
     def test_input_unchanged(self, student, rng):
@@ -248,9 +250,9 @@ class TestSigmoid:
         quiet(student, "sigmoid", np.array(FAR), [0, 0, 0, 1, 1, 1])
 
     @pytest.mark.points(1)
-    def test_dtype(self, student, rng):
+    def test_dtype(self, student, reference, rng):
         """sigmoid keeps the dtype."""
-        keeps_dtype(student, rng, "sigmoid")
+        keeps_dtype(student, reference, rng, "sigmoid")
 
 
 class TestTanh:
@@ -282,9 +284,9 @@ class TestTanh:
         quiet(student, "tanh", np.array(FAR), [-1, -1, -1, 1, 1, 1])
 
     @pytest.mark.points(1)
-    def test_dtype(self, student, rng):
+    def test_dtype(self, student, reference, rng):
         """tanh keeps the dtype."""
-        keeps_dtype(student, rng, "tanh")
+        keeps_dtype(student, reference, rng, "tanh")
 
 
 class TestGelu:
@@ -318,9 +320,9 @@ class TestGelu:
         built(student, "gelu", x, np.maximum(x, 0), atol=1e-3, symptoms=NOT_FINITE)
 
     @pytest.mark.points(1)
-    def test_dtype(self, student, rng):
+    def test_dtype(self, student, reference, rng):
         """gelu keeps the dtype."""
-        keeps_dtype(student, rng, "gelu")
+        keeps_dtype(student, reference, rng, "gelu")
 
 
 class TestSoftmax:
@@ -398,9 +400,9 @@ class TestSoftmax:
         quiet(student, "softmax", np.array(FAR), [0, 0, 0, 0, 0, 1])
 
     @pytest.mark.points(1)
-    def test_dtype(self, student, rng):
+    def test_dtype(self, student, reference, rng):
         """softmax keeps the dtype."""
-        keeps_dtype(student, rng, "softmax")
+        keeps_dtype(student, reference, rng, "softmax")
 
 
 class TestLogSoftmax:
@@ -459,9 +461,9 @@ class TestLogSoftmax:
         quiet(student, "log_softmax", np.array(FAR), np.array(FAR) - 1e4)
 
     @pytest.mark.points(1)
-    def test_dtype(self, student, rng):
+    def test_dtype(self, student, reference, rng):
         """log_softmax keeps the dtype."""
-        keeps_dtype(student, rng, "log_softmax")
+        keeps_dtype(student, reference, rng, "log_softmax")
 
 
 def slope(student, program, x, v):

@@ -492,24 +492,38 @@ class TestMode:
 
     @pytest.mark.points(2)
     def test_return_the_module(self, student, rng):
-        """train() and eval() return the module, so that model.eval()(x) works."""
-        x = rng.normal(size=3)
-        for method in ("eval", "train"):
-            kind(f"the value of {method}()")
+        """train() and eval() return the module, switched, so that model.eval()(x) works."""
+        x = numbers_away_from_zero(rng, 40)
+
+        def check(flag):
+            kind("the value of eval()")
             with recognise(NO_RETURN, TypeError):
-                value = returned(student, x, method)
-            same(value, 3 * x)
+                same(returned(student, x, ["eval"], flag), x)
+            kind("the value of train(), after eval()")
+            with recognise(NO_RETURN, TypeError):
+                y = returned(student, x, ["eval", "train"], flag)
+            same(y[y != 0], 2 * x[y != 0])
+            assert y.shape == x.shape and 0 < (y == 0).sum() < x.size
+
+        either(lambda: check(True), lambda: check(False))
 
 
 @lifted
-def returned(x, method):
-    """What the result of eval() or train() returns for x, of a module that multiplies by 3."""
+def returned(x, methods, flag):
+    """What the result of the last of these methods, called on a module in turn, returns for x.
 
-    class Triple(Module):
+    If `flag`, the module does by its `training` what else a Dropout does: drop half of x.
+    """
+    import numpy as np
+
+    class Half(Module):
         def forward(self, x):
-            return x * 3
+            return x * np.resize([2.0, 0.0], x.shape) if self.training else x
 
-    return getattr(Triple(), method)()(Tensor(x)).data
+    module = Half() if flag else Dropout(0.5, rng=np.random.default_rng(0))
+    for method in methods[:-1]:
+        getattr(module, method)()
+    return getattr(module, methods[-1])()(Tensor(x)).data
 
 
 # Linear
@@ -702,15 +716,16 @@ def dropped(x, p, seed, calls=1):
 
 @lifted
 def in_use(x, p, flag):
-    """What a Dropout returns after eval(), or, if `flag`, with its attribute `training` false."""
+    """What a new Dropout returns, and after eval(), or, if `flag`, with `training` set to false."""
     import numpy as np
 
     layer = Dropout(p, rng=np.random.default_rng(0))
+    before = layer(Tensor(np.array(x))).data
     if flag:
         layer.training = False
     else:
         layer.eval()
-    return layer(Tensor(np.array(x))).data
+    return before, layer(Tensor(np.array(x))).data
 
 
 @lifted
@@ -728,13 +743,14 @@ def warned(x, p):
 
 @lifted
 def around(x, p):
-    """The input's numbers after a call of Dropout, and how many Tensors the layer then keeps."""
+    """The result of a call of Dropout, the input's numbers after it, and how many Tensors the layer
+    then keeps."""
     import numpy as np
 
     layer, tensor = Dropout(p, rng=np.random.default_rng(0)), Tensor(np.array(x))
-    layer(tensor)
+    y = layer(tensor).data
     kept = sum(isinstance(value, Tensor) for value in vars(layer).values())
-    return tensor.data, kept
+    return y, tensor.data, kept
 
 
 def numbers_away_from_zero(rng, shape):
@@ -794,17 +810,20 @@ class TestDropout:
 
     @pytest.mark.points(2)
     def test_identity_in_use(self, student, rng):
-        """After eval() Dropout returns its input unchanged."""
-        x, p = numbers_away_from_zero(rng, (6, 8)), float(rng.uniform(0.2, 0.4))
+        """After eval() Dropout, which dropped before, returns its input unchanged."""
+        x, p = numbers_away_from_zero(rng, (20, 30)), float(rng.uniform(0.2, 0.4))
         kind("a layer after eval()")
         symptoms = {
             SCALED_IN_USE: lambda y: np.allclose(y, x * (1 - p)) or np.allclose(y, x / (1 - p)),
             ALWAYS_ON: lambda y: (y == 0).any(),
         }
-        either(
-            lambda: same(in_use(student, x, p, False), x, symptoms=symptoms),
-            lambda: same(in_use(student, x, p, True), x, symptoms=symptoms),
-        )
+
+        def check(flag):
+            before, after = in_use(student, x, p, flag)
+            same(after, x, symptoms=symptoms)
+            assert before.shape == x.shape and (before == 0).any()
+
+        either(lambda: check(False), lambda: check(True))
 
     @pytest.mark.points(2)
     def test_new_mask_each_call(self, student, rng):
@@ -834,11 +853,14 @@ class TestDropout:
 
     @pytest.mark.points(1)
     def test_p_is_zero(self, student, rng):
-        """With p = 0 the input comes back."""
+        """With p = 0 the input comes back, and with p = 0.5 it does not."""
         x = numbers_away_from_zero(rng, (10, 10))
         for p in (0, 0.0):
             kind("p = 0")
             same(dropped(student, x, p, 0)[0], x)
+        kind("p = 0.5")
+        (y,) = dropped(student, x, 0.5, 0)
+        assert y.shape == x.shape and (y == 0).any()
 
     @pytest.mark.points(1)
     def test_p_is_one(self, student, rng):
@@ -859,15 +881,17 @@ class TestDropout:
         kind(f"a {np.dtype(dtype).name} input")
         (y,) = dropped(student, x, 0.3, int(rng.integers(1 << 30)))
         same(y, np.where(y == 0, 0, x / dtype(1 - 0.3)), dtype=dtype)
-        after, _ = around(student, x, 0.3)
+        _, after, _ = around(student, x, 0.3)
         same(after, x, dtype=dtype)
 
     @pytest.mark.points(1)
     def test_no_parameter(self, student, rng):
-        """Dropout has no parameters, also after it was called."""
+        """Dropout has no parameters, also after it was called and has dropped something."""
+        x = numbers_away_from_zero(rng, (10, 10))
         kind("a layer that was called")
-        _, kept = around(student, numbers_away_from_zero(rng, (10, 10)), 0.5)
+        y, _, kept = around(student, x, 0.5)
         symptom(KEPT_TENSOR, kept != 0)
+        assert y.shape == x.shape and 0 < (y == 0).sum() < x.size
 
     @pytest.mark.points(1)
     def test_slope(self, student, rng):
@@ -876,7 +900,7 @@ class TestDropout:
         kind("the derivative by the input")
         program = "Dropout(0.4, rng=np.random.default_rng(7))"
         value, slope, _ = derivative(student, program, [x], [way])
-        assert value.shape == x.shape and value.any()
+        assert value.shape == x.shape and value.any() and not value.all()
         same(slope, way * value / x, rtol=1e-6, symptoms={CUT: lambda seen: not seen.any()})
 
 

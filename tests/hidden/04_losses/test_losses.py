@@ -278,11 +278,13 @@ class TestStable:
 
     @pytest.mark.points(2)
     def test_confident_and_right(self, student, rng):
-        """A right class that leads by 20,000 costs nothing."""
+        """A right class that leads by 20,000 costs nothing, a wrong one something."""
         logits, targets = confident(rng, 5, 4)
         kind("logits around ±10,000, the largest at the right class")
         symptoms = {LOG_OF_ZERO: lambda seen: not np.isfinite(seen).all()}
         same(student.cross_entropy(student.Tensor(logits), targets).data, 0.0, symptoms=symptoms)
+        kind("logits around ±10,000, the largest at a wrong class")
+        assert abs(student.cross_entropy(student.Tensor(logits), (targets + 1) % 4).data) > 1
 
     @pytest.mark.points(3)
     def test_no_warning(self, student, rng):
@@ -340,12 +342,14 @@ class TestBce:
 
     @pytest.mark.points(2)
     def test_certain_and_right(self, student, rng):
-        """A probability of exactly 0 or 1 that is right costs nothing."""
+        """A probability of exactly 0 or 1 that is right costs nothing, a wrong one something."""
         p = rng.permutation([0.0, 1.0, 1.0, 0.0, 1.0])
         kind("probabilities of exactly 0 and 1, all right")
         symptoms = {NO_FLOOR: lambda seen: not np.isfinite(seen).all()}
         loss = student.binary_cross_entropy(student.Tensor(p), p)
         same(loss.data, 0.0, atol=1e-6, symptoms=symptoms)
+        kind("probabilities of exactly 0 and 1, all wrong")
+        assert abs(student.binary_cross_entropy(student.Tensor(p), 1 - p).data) > 1
 
     @pytest.mark.points(2)
     def test_above_the_floor(self, student, rng):
@@ -363,7 +367,7 @@ class TestBce:
     @pytest.mark.points(1)
     def test_no_warning(self, student, rng):
         """No logarithm sees a 0: exact probabilities of 0 and 1 cause no warning."""
-        p, t = np.array([0.0, 0.0, 1.0, 1.0, 1.0]), rng.permutation([0.0, 1.0, 0.0, 1.0, 1.0])
+        p, t = rng.permutation([[0.0, 0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0, 1.0]], axis=1)
         kind("probabilities of exactly 0 and 1, some right and some wrong")
         with recognise(NO_FLOOR, FloatingPointError):
             loss = without_warning(student, "binary_cross_entropy", p, t)
