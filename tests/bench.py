@@ -182,6 +182,9 @@ def children_cpu(supervisor: Supervisor) -> float:
     return total
 
 
+OWN = "checks and tests themselves, in the tester", "cells and tests, in the worker"
+
+
 def stages(console: Console, name: str, students: int) -> None:
     """Where the CPU of a submission goes, recording included."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -203,16 +206,19 @@ def stages(console: Console, name: str, students: int) -> None:
                 spent["recording"] += time.thread_time() - before
                 for _, verdict in graded.notebooks.values():
                     done = verdict.events[-1]
-                    spent["the suite's own, in the tester"] += done["own"]
-                    spent["cells and tests, in the worker"] += done["worker"][1]
+                    spent[OWN[0]] += done["own"]
+                    spent[OWN[1]] += done["worker"][1]
                     spent["worker: fork, jail"] += done["worker"][0] - done["worker"][1]
-                    spent["tester: fork, checks, pytest"] += done["cpu"] - done["own"]
+                    spent["tester: fork, pytest, frames"] += done["cpu"] - done["own"]
             recorder.flush()
             time.sleep(1.5)  # until the last forks are reaped
             total = time.process_time() - ours + children_cpu(sup) - theirs
         known = sum(spent.values())
         spent["supervisor, and the rest"] = total - known
-        own = spent["the suite's own, in the tester"] + spent["cells and tests, in the worker"]
+        own = (
+            spent["checks and tests themselves, in the tester"]
+            + spent["cells and tests, in the worker"]
+        )
         table = Table(title=f"CPU of one submission of {name}, {students} of them, 2 jobs")
         table.add_column("stage")
         table.add_column("ms", justify="right")
