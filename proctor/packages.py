@@ -84,6 +84,3 @@ def _installed(name: str) -> bool:
     except (ImportError, ValueError):
         return False
     return found is not None and "site-packages" in str(found.origin)
-
-
-# A test cell's points are read from its outputs as determine_grade does -------------------------

@@ -279,6 +279,9 @@ def _template(name: str, cells: list[Cell], metadata: dict[str, Any]) -> PlainTe
     return PlainTemplate(name, cells, metadata, graded, [], stubs)
 
 
+# A test cell's points are read from its outputs as determine_grade does -------------------------
+
+
 @dataclass(frozen=True)
 class Word:
     """The first output of a test cell that decides: `kind` is error, value, or none."""

@@ -282,7 +282,7 @@ def main() -> None:
     for source in WARM:
         shell.run(source)
     shell.reset()  # type: ignore[no-untyped-call]
-    shell.user_ns.update(dict.fromkeys(("_", "__", "___"), ""))
+    shell.user_ns.update(dict.fromkeys(("_", "__", "___"), ""))  # as before the first cell
     shell.execution_count = 1
     readable = readable_paths(configuration["companions"])
     jail.prepare(readable)

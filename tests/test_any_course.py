@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -644,3 +645,27 @@ def test_what_the_instructor_imports_is_found(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("def f():\n    import click\n")
     found = packages.imported([tmp_path / "a.ipynb", tmp_path / "helper.py"])
     assert found == ["numpy.linalg", "rich", "rich.table", "click"]
+
+
+def test_what_is_used_without_an_import_is_found(tmp_path: Path) -> None:
+    """NumPy imports a part of itself when it is asked for: not in each fork, then."""
+    sources = [
+        "import numpy as np",
+        "def f():\n    np.testing.assert_allclose(1, 1)\n    x.testing",
+    ]
+    cells = [cell(str(number), source) for number, source in enumerate(sources)]
+    (tmp_path / "a.ipynb").write_text(json.dumps(notebook(cells)))
+    found = packages.imported([tmp_path / "a.ipynb"])
+    assert "numpy.testing" in found and not any(name.startswith("x.") for name in found)
+
+
+def test_a_package_brings_what_it_says_that_it_needs() -> None:
+    """And no more: what it requires, its extras that are installed, and what these require."""
+    assert {Path(path).name for path in packages.companions(["click.core"])} == {
+        "click",
+        f"click-{version('click')}.dist-info",
+    }
+    found = {Path(path).name for path in packages.companions(["hypothesis.strategies"])}
+    assert {"sortedcontainers", f"pytest-{version('pytest')}.dist-info", "pluggy"} <= found
+    assert not {"nbgrader", "proctor", "jupyterlab", "site-packages", "bin"} & found
+    assert packages.companions(["a_package_that_nobody_has"]) == set()

@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 
+from proctor import cli, jail
 from proctor.course import Course
 from proctor.errors import CourseError
 from proctor.ingest import Stubs, nbgrader
@@ -920,6 +921,13 @@ def test_a_wrong_call_is_explained_in_a_sentence(
     assert "Traceback" not in done.stderr
 
 
+def test_a_folder_of_any_name_is_a_submission(tmp_path: Path) -> None:
+    root = make_course(tmp_path)
+    for student in ("ada", "back\\slash", "b b", "ß"):
+        hand_in(root, student, notebooks())
+    assert Course.load(root).students(NAME) == ["ada", "b b", "back\\slash", "ß"]
+
+
 def test_a_course_can_be_named_from_elsewhere(small: Path, tmp_path: Path) -> None:
     words = ("proctor", "grade", NAME, "ada", "--course", small, "--no-record", "--format")
     done = run(*words, "json", cwd=tmp_path)
@@ -984,6 +992,64 @@ def test_a_terminal_sees_progress_and_a_pipe_does_not(small: Path) -> None:
     os.close(screen)
     assert json.loads(done.stdout)["assignment"] == NAME
     assert b"0/1" in shown and NAME.encode() in shown
+    assert b"not graded: 0" in shown
+    assert re.search(rb"\d:\d\d:\d\d|-:--:--", shown)  # the time that is left
+
+
+def test_it_uses_every_core_unless_told(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+
+    def grade_all(self: Supervisor, submissions: object, jobs: int) -> Iterator[Any]:
+        used.append(jobs)
+        yield from ()
+
+    monkeypatch.setattr(Supervisor, "grade_all", grade_all)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    for words in ([], ["--jobs", "3"]):
+        with pytest.raises(SystemExit):
+            cli.main(["grade", NAME, "--course", str(small), "--no-record", *words])
+    assert used == [7, 3]
+
+
+# The level of isolation ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["option", "trait"])
+def test_a_level_that_cannot_be_had_is_refused(
+    tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_course(tmp_path)
+    hand_in(root, "ada", notebooks())
+    words = ["grade", NAME, "--course", str(root), "--no-record"]
+    if by == "option":
+        words += ["--isolation", "full"]
+    else:
+        path = root / "nbgrader_config.py"
+        path.write_text(path.read_text() + "c.Proctor.isolation = 'full'\n")
+    monkeypatch.setattr(jail, "probe", lambda: jail.Isolation.CONTAINER)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ended.value.code == 2
+    assert "Isolation 'full' cannot be had on this machine, 'container' can" in said
+    assert "proctor doctor" in said
+
+
+def test_a_run_without_isolation_says_so_aloud(small: Path) -> None:
+    done = proctor_grade(small, "ada", "--no-record", "--isolation", "none", "--format", "json")
+    said = " ".join(done.stderr.split())
+    assert "No isolation here: students' code can read and write what you can." in said
+    assert done.submissions["ada"]["isolation"] == "none"
+
+
+def test_the_doctor_says_what_there_is(small: Path) -> None:
+    done = run("proctor", "doctor", cwd=small)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.strip().splitlines()
+    assert lines[-1] == f"Isolation: {jail.probe()}"
+    assert all(line.startswith(("yes  ", "no   ", "     ")) for line in lines[:-1])
+    for name in ("seccomp", "Landlock"):
+        assert any(name.lower() in line.lower() for line in lines[:-1])
 
 
 # A suite and its grade cells ----------------------------------------------------------------------
@@ -1048,6 +1114,59 @@ def test_a_suite_that_ends_its_process_costs_only_that_result(tmp_path: Path) ->
 
 
 # `nbgrader generate_assignment` -------------------------------------------------------------------
+
+
+NO_LINE = '''
+import pytest
+
+ran = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def whole():
+    ran.append("module")
+    yield "made"
+    ran.append("torn down")
+
+
+@pytest.fixture(params=["left", "right"])
+def side(request, student, whole):
+    ran.append(request.param)
+    return request.param, whole
+
+
+class TestTotal:
+    @classmethod
+    def setup_class(cls):
+        ran.append("class")
+
+    def setup_method(self):
+        ran.append("method")
+
+    @pytest.mark.points(6)
+    def test_it(self, student, side):
+        """Nothing has run before, and fixtures are made afresh."""
+        first = ["module", "class", "method", "left"]
+        assert ran == first if side[0] == "left" else ran == [*first, "method", "right"]
+        assert side[1] == "made" and student.total([1, 2]) == 3
+
+
+class TestMean:
+    @pytest.mark.points(4)
+    def test_mean(self):
+        """The class before was left, this one is new."""
+        assert ran == ["module", "class", "method", "left", "method", "right"]
+'''
+
+
+def test_a_suite_is_rehearsed_without_a_line_of_it(tmp_path: Path) -> None:
+    root = make_course(tmp_path)
+    (root / SUITE).write_text(NO_LINE)
+    hand_in(root, "ada", notebooks())
+    hand_in(root, "bob", notebooks())
+    done = proctor_grade(root, "--no-record", "--format", "json")
+    assert done.status == 0, done.stderr
+    assert {each["score"] for each in done.submissions.values()} == {ALL}, done.stdout
 
 
 def test_a_release_needs_checks_that_tell_a_solution_from_a_blank(tmp_path: Path) -> None:

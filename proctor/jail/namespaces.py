@@ -59,10 +59,11 @@ def new_root(visible: Sequence[str], hidden: Sequence[str]) -> None:
     """
     call("mount", None, b"/", None, _REC | _PRIVATE, None, what="make the mounts private")
     # Opened before the new root covers _BASE: a path may lie below it.
-    sources = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (*visible, os.devnull)]
+    paths = [*visible, os.devnull]
+    sources = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in paths]
     room = 64 + sum(path.count("/") for path in visible)
     _tmpfs(_BASE, f"size=64k,nr_inodes={room},mode=755")
-    for path, source in zip((*visible, os.devnull), sources, strict=True):
+    for path, source in zip(paths, sources, strict=True):
         _bind(source, _BASE + path)
         for cover in hidden:
             if os.path.dirname(cover) == path:
