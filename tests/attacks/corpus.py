@@ -14,7 +14,6 @@ naive   it earns points where checks run in the student's process, as nbgrader's
 open    it does harm where there is no jail
 script  its page runs script where nothing is sanitised
 manual  it holds a written answer
-slow    it takes seconds by design
 """
 
 from __future__ import annotations
@@ -60,7 +59,6 @@ class Attack:
     open: bool = False
     script: bool = False
     manual: bool = False
-    slow: bool = False
 
 
 @dataclass(frozen=True)
