@@ -23,8 +23,10 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
+from nbconvert.exporters import Exporter
+from nbconvert.preprocessors import Preprocessor
 
-from proctor import cli, jail
+from proctor import cli, gradebook, jail, record
 from proctor.course import Course
 from proctor.errors import CourseError
 from proctor.ingest import Stubs, nbgrader
@@ -850,6 +852,39 @@ def test_the_gradebook_has_the_same_scores(graded: Graded) -> None:
                 assert score == graded.points(student)[name], (student, name)
 
 
+def test_notebooks_go_round_nbconvert_and_grades_come_in_groups(
+    graded: Graded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "mini"
+    shutil.copytree(graded.root, root)
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("a notebook goes the slow way")
+
+    for place, name in (
+        (Exporter, "from_notebook_node"),
+        (Preprocessor, "__call__"),
+        (nbformat, "read"),
+        (nbformat, "write"),
+        (nbformat, "validate"),
+    ):
+        monkeypatch.setattr(place, name, refused)
+    groups = []
+    write = gradebook.Book._write
+    monkeypatch.setattr(
+        gradebook.Book,
+        "_write",
+        lambda self, db, entries: (groups.append(len(entries)), write(self, db, entries)),
+    )
+    monkeypatch.setattr(record, "GROUP", 3)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["grade", NAME, "--course", str(root), "--force", "--format", "json"])
+    assert ended.value.code == 0
+    recorded = sum(each["status"] == "graded" for each in graded.submissions.values())
+    assert sum(groups) == recorded > 6
+    assert set(groups[:-1]) == {3}
+
+
 def test_what_was_not_graded_is_not_recorded(graded: Graded) -> None:
     for student in (*RAW, "empty"):
         assert not (graded.root / "autograded" / student).exists()
@@ -1159,14 +1194,16 @@ class TestMean:
 '''
 
 
-def test_a_suite_is_rehearsed_without_a_line_of_it(tmp_path: Path) -> None:
+def test_a_suite_is_collected_once_and_rehearsed_without_a_line_of_it(tmp_path: Path) -> None:
     root = make_course(tmp_path)
-    (root / SUITE).write_text(NO_LINE)
+    log = tmp_path / "log"
+    (root / SUITE).write_text(f"open({str(log)!r}, 'a').write('collected ')\n{NO_LINE}")
     hand_in(root, "ada", notebooks())
     hand_in(root, "bob", notebooks())
     done = proctor_grade(root, "--no-record", "--format", "json")
     assert done.status == 0, done.stderr
     assert {each["score"] for each in done.submissions.values()} == {ALL}, done.stdout
+    assert log.read_text() == "collected "  # once, for both
 
 
 def test_a_release_needs_checks_that_tell_a_solution_from_a_blank(tmp_path: Path) -> None:
