@@ -26,6 +26,7 @@ MAX_BYTES = 10 << 20
 MAX_CELLS = 5_000
 MAX_OLD_BYTES = 1 << 20  # of an old format: converting it takes a second for each megabyte
 MAX_FILES = 10_000  # of a submission that are looked at
+DEMO = "demo"  # the tag of cells that students run and grading does not
 MAX_DEPTH = 50  # folders in folders: who walks down further by recursion may not come back
 
 Cell = dict[str, Any]
@@ -93,6 +94,14 @@ def nbgrader(cell: Cell) -> dict[str, Any]:
 def is_locked(meta: dict[str, Any]) -> bool:
     """Whether the source of a cell is the instructor's: grade cells and read-only cells."""
     return bool(meta) and not meta.get("solution") and bool(meta.get("grade") or meta.get("locked"))
+
+
+def is_demo(cell: Cell) -> bool:
+    """Whether a cell only demonstrates, so that grading does without it: tagged `demo` by the
+    instructor, whose metadata a restored cell has.
+    """
+    tags = cell["metadata"].get("tags")
+    return isinstance(tags, list) and DEMO in tags and not nbgrader(cell)
 
 
 @dataclass(frozen=True)

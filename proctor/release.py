@@ -2,13 +2,15 @@
 
 Every visible check must pass for the instructor's solution and fail for a blank, in the tester,
 where it will be decided. That the hidden suite's points agree with the grade cells was checked when
-the supervisor started.
+the supervisor started. Cells tagged `demo` are left out as in grading: what is graded depends on
+none of them.
 """
 
 from __future__ import annotations
 
 import copy
 
+from proctor import ingest
 from proctor.errors import CourseError
 from proctor.ingest import Notebook, Submission, Template, nbgrader
 from proctor.supervisor import Supervisor
@@ -35,6 +37,15 @@ def check_template(supervisor: Supervisor, template: Template) -> None:
     """Raise CourseError, naming cell and line, if the notebook would grade wrongly."""
     files = supervisor.assignment.files
     where = f"{supervisor.assignment.source / template.name}.ipynb"
+    if tagged := [
+        nbgrader(cell)["grade_id"]
+        for cell in template.cells
+        if nbgrader(cell) and ingest.DEMO in cell["metadata"].get("tags", [])
+    ]:
+        raise CourseError(
+            f"{where}, cell '{tagged[0]}' is tagged '{ingest.DEMO}', so grading would leave it "
+            "out, but nbgrader knows it: take away the tag, or what Create Assignment says of it."
+        )
     right = supervisor.grade_notebook(template, solved(template), "release", files, 0)
     problems = [
         f"{where}, {kind(supervisor, test.cell)} '{test.name}' fails for the instructor's "

@@ -272,7 +272,7 @@ class Supervisor:
             grade = template.grade_cells.get(ingest.nbgrader(cell).get("grade_id", ""))
             if cell["cell_type"] != "code" or (grade and grade.name in self.tests):
                 continue
-            if plain.skipped(cell):
+            if plain.skipped(cell) or (self.assignment.checks == "tester" and ingest.is_demo(cell)):
                 continue
             visible = grade and not grade.manual and self.assignment.checks == "tester"
             kind = "check" if visible else "student"

@@ -1230,6 +1230,57 @@ def test_a_release_needs_points_that_add_up(tmp_path: Path) -> None:
     assert not (root / "release" / NAME / f"{NAME}.ipynb").exists()
 
 
+def with_demo(source: dict[str, dict[str, list[Cell]]], demo: Cell) -> dict[str, Any]:
+    """The course with another cell above `check_mean`."""
+    changed = copy.deepcopy(source)
+    cells = changed[NAME][NAME]
+    at = next(i for i, each in enumerate(cells) if each["id"] == "check_mean")
+    cells.insert(at, demo)
+    return changed
+
+
+def test_a_demonstration_is_not_run_when_it_is_graded(tmp_path: Path) -> None:
+    """By the instructor's tag: what a student tags so runs as ever."""
+    shown = "open('seen', 'w').write('demo')\nmean = None"
+    root = make_course(tmp_path, with_demo(SOURCE, cell("show", shown, tags=["demo"])))
+    found = notebooks()
+    cells, at = place(found, "check_mean")
+    cells.insert(at, cell("show", shown))
+    hand_in(root, "ada", found)
+    hidden_away = notebooks({"mean": "pass"})
+    cells, at = place(hidden_away, "check_mean")
+    own = "def mean(values):\n    return sum(values) / len(values)"
+    cells.insert(at, cell("own", own, tags=["demo"]))
+    hand_in(root, "bob", hidden_away)
+    done = proctor_grade(root, "--no-record", "--format", "json")
+    assert done.status == 0, done.stderr
+    assert {each["score"] for each in done.submissions.values()} == {ALL}, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("demo", "said"),
+    [
+        (cell("show", "def mean(values):\n    return 3.0", tags=["demo"]), "check_mean"),
+        (cell("show", "x = 1", tags=["demo"], locked=True), "cell 'show' is tagged 'demo'"),
+    ],
+    ids=["a check depends on it", "nbgrader knows it"],
+)
+def test_a_release_is_refused_where_grading_needs_a_demonstration(
+    tmp_path: Path, demo: Cell, said: str
+) -> None:
+    source = with_demo(SOURCE, demo)
+    cells = {each["id"]: each for each in source[NAME][NAME]}
+    if "grade_id" not in cells["show"]["metadata"].get("nbgrader", {}):
+        cells["mean"]["source"] = (
+            "def average(values):\n    ### BEGIN SOLUTION\n    ### END SOLUTION"
+        )
+    root = make_course(tmp_path, source)
+    done = run("nbgrader", "generate_assignment", NAME, cwd=root)
+    assert done.returncode != 0
+    assert said in " ".join(done.stderr.split())
+    assert not (root / "release" / NAME / f"{NAME}.ipynb").exists()
+
+
 # `proctor check` ----------------------------------------------------------------------------------
 
 
