@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from traitlets.config import Config
 
-from proctor import export, ingest
-from proctor.course import Assignment, Course
+from proctor.author import export
+from proctor.course.course import Assignment, Course
 from proctor.errors import CourseError
-from proctor.ingest import Template, nbgrader
-from proctor.record import number
-from proctor.supervisor import Supervisor
+from proctor.grade.supervisor import Supervisor
+from proctor.notebook import template as ingest
+from proctor.notebook.template import Template, nbgrader
+from proctor.record.recorder import number
 from proctor.verdict import TestResult
 
 HIDDEN = 'raise NotImplementedError("graded by hidden tests")'

@@ -108,10 +108,10 @@ def grade(
     Exit status: 0 when every submission has a result, 1 when one has none, 2 for a wrong call, 130
     when interrupted. Whatever ends a run, what was graded is kept.
     """
-    from proctor import report
-    from proctor.course import Course
-    from proctor.record import Change, Recorder
-    from proctor.supervisor import Supervisor
+    from proctor.course.course import Course
+    from proctor.grade.supervisor import Supervisor
+    from proctor.record.recorder import Change, Recorder
+    from proctor.report import table as report
     from proctor.verdict import Result
 
     chosen = Course.load(course).assignment(assignment)
@@ -227,8 +227,8 @@ def check(notebook: Path, isolation: str) -> int:
 @COURSE
 def export(notebooks: Sequence[Path], only_check: bool, package: str | None, course: Path) -> int:
     """Write the course's package from its notebooks, or a module of your own from a NOTEBOOK."""
-    from proctor import export as exporting
-    from proctor.course import Course
+    from proctor.author import export as exporting
+    from proctor.course.course import Course
 
     if notebooks:
         target = Path(package or "tinytorch")

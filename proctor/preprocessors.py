@@ -16,11 +16,12 @@ from typing import Any
 import nbformat
 from nbgrader.preprocessors import NbGraderPreprocessor
 
-from proctor import ingest, plain
-from proctor.course import Assignment, Course
+from proctor.course.course import Assignment, Course
 from proctor.errors import CourseError
-from proctor.record import autograded
-from proctor.supervisor import Supervisor
+from proctor.grade import as_nbgrader as plain
+from proctor.grade.supervisor import Supervisor
+from proctor.notebook import template as ingest
+from proctor.record.recorder import autograded
 
 Resources = dict[str, Any]
 Node = Any  # nbformat's NotebookNode is untyped
@@ -107,7 +108,7 @@ class CheckSuite(_Preprocessor):
     checks against the instructor's solution and against a blank."""
 
     def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
-        from proctor.release import check_template
+        from proctor.author.release import check_template
 
         if self.assignment(resources).checks == "tester":
             assignment, template, _ = self.place(resources)

@@ -30,9 +30,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from proctor.course import Course
-from proctor.record import Recorder
-from proctor.supervisor import Supervisor
+from proctor.course.course import Course
+from proctor.grade.supervisor import Supervisor
+from proctor.record.recorder import Recorder
 from tests import classroom
 
 BIN = Path(sys.executable).parent

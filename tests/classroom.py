@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proctor.course import Assignment, Course
-from proctor.ingest import Stubs, nbgrader
-from proctor.supervisor import Supervisor
+from proctor.course.course import Assignment, Course
+from proctor.grade.supervisor import Supervisor
+from proctor.notebook.template import Stubs, nbgrader
 from proctor.verdict import Result
 
 ROOT = Path(__file__).resolve().parent.parent

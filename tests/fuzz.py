@@ -26,10 +26,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from proctor import ingest
-from proctor.ingest import Rejected, nbgrader
-from proctor.record import autograded
-from proctor.supervisor import Supervisor
+from proctor.grade.supervisor import Supervisor
+from proctor.notebook import template as ingest
+from proctor.notebook.template import Rejected, nbgrader
+from proctor.record.recorder import autograded
 from proctor.verdict import NotebookVerdict
 from tests import classroom
 

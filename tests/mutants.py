@@ -23,8 +23,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from proctor.ingest import nbgrader
-from proctor.supervisor import Supervisor
+from proctor.grade.supervisor import Supervisor
+from proctor.notebook.template import nbgrader
 from proctor.verdict import Result
 from tests import classroom
 

@@ -29,9 +29,12 @@ from hypothesis import strategies as st
 from nbgrader.api import Gradebook
 from nbgrader.utils import determine_grade
 
-from proctor import ingest, packages, plain, sanitise
-from proctor.course import Course
-from proctor.ingest import Stubs
+from proctor.course import packages
+from proctor.course.course import Course
+from proctor.grade import as_nbgrader as plain
+from proctor.notebook import sanitise
+from proctor.notebook import template as ingest
+from proctor.notebook.template import Stubs
 
 Notebook = dict[str, Any]
 Cell = dict[str, Any]

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from proctor import jail, report
+from proctor import jail
+from proctor.report import table as report
 from proctor.verdict import Result, TestResult
 from tests import classroom
 from tests.attacks import corpus, naive

@@ -13,7 +13,7 @@ import pytest
 # Runs each list of cells in a fork, by the worker's way or by IPython's alone.
 RUN = """
 import json, os, sys
-from proctor.shell import Shell
+from proctor.worker.shell import Shell
 
 shell = Shell.warm()
 short = []

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from proctor import codec
+from proctor.processes import frames as codec
 
 
 def never(value: Any) -> NoReturn:

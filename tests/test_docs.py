@@ -11,7 +11,7 @@ import click
 import pytest
 
 from proctor.cli import commands
-from proctor.course import Proctor
+from proctor.course.course import Proctor
 from tests.classroom import ROOT
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proctor import export
+from proctor.author import export
 from proctor.errors import CourseError
 
 ROOT = Path(__file__).resolve().parents[1]

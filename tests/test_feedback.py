@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from proctor.course import Course
-from proctor.supervisor import Supervisor
+from proctor.course.course import Course
+from proctor.grade.supervisor import Supervisor
 from tests.attacks import corpus
 from tests.attacks.range import MAGIC, Range
 

@@ -26,11 +26,13 @@ import pytest
 from nbconvert.exporters import Exporter
 from nbconvert.preprocessors import Preprocessor
 
-from proctor import cli, gradebook, jail, record
-from proctor.course import Course
+from proctor import cli, jail
+from proctor.course.course import Course
 from proctor.errors import CourseError
-from proctor.ingest import Stubs, nbgrader
-from proctor.supervisor import Supervisor
+from proctor.grade.supervisor import Supervisor
+from proctor.notebook.template import Stubs, nbgrader
+from proctor.record import gradebook
+from proctor.record import recorder as record
 from proctor.verdict import Result, TestResult
 from tests import classroom
 
@@ -756,7 +758,7 @@ def walk(place, depth):
 NAMES = ("mini", "totals.py", "spread.py", "test_totals.py", "gradebook.db", "nbgrader", "pytest")
 places = [(place, 9) for place in sys.path if os.path.isdir(place)] + [("/", 3)]
 found["lying about"] = sorted(path for place in places for path in walk(*place))
-JUDGES = ("proctor.tester", "proctor.supervisor", "proctor.record", "pytest", "_pytest", "nbgrader")
+JUDGES = ("proctor.tester", "proctor.grade", "proctor.record", "pytest", "_pytest", "nbgrader")
 found["held"] = sorted(name for name in sys.modules if name.startswith(JUDGES))
 found["packages"] = tried(lambda: os.listdir(os.path.dirname(os.__file__) + "/site-packages"))
 found["environment"] = dict(os.environ)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proctor import ingest
-from proctor.ingest import Rejected, nbgrader
+from proctor.notebook import template as ingest
+from proctor.notebook.template import Rejected, nbgrader
 from tests import classroom
 
 PATH = classroom.ROOT / "source" / "02_activations" / "02_activations.ipynb"

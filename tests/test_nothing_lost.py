@@ -24,11 +24,13 @@ from typing import Any
 
 import pytest
 
-from proctor import jail, record, supervisor
-from proctor.course import Course
-from proctor.ingest import Submission
-from proctor.record import Recorder, autograded
-from proctor.supervisor import Supervisor
+from proctor import jail
+from proctor.course.course import Course
+from proctor.grade import supervisor
+from proctor.grade.supervisor import Supervisor
+from proctor.notebook.template import Submission
+from proctor.record import recorder as record
+from proctor.record.recorder import Recorder, autograded
 from proctor.verdict import NotebookVerdict
 from tests import fuzz
 from tests import test_grading as mini
@@ -300,14 +302,14 @@ def test_a_submission_whose_worker_is_killed_is_graded_in_the_same_run(
 ) -> None:
     root = make(tmp_path / "course", {"ada": writes("ada", seconds=2)})
     process = start(root, "--format", "json")
-    kill(wait_for(lambda: jobs(process.pid, "proctor.worker"), "a worker")[-1])
+    kill(wait_for(lambda: jobs(process.pid, "proctor.worker.worker"), "a worker")[-1])
     done = finish(process)
     assert (done.status, done.submissions["ada"]["score"]) == (0, ALL)
     assert done.submissions["ada"]["notes"] == []
 
 
 @linux
-@pytest.mark.parametrize("module", ["proctor.worker", "proctor.tester"])
+@pytest.mark.parametrize("module", ["proctor.worker.worker", "proctor.tester.tester"])
 def test_a_submission_that_is_killed_each_time_is_not_settled(
     make: Make, tmp_path: Path, module: str
 ) -> None:
@@ -355,7 +357,7 @@ def test_a_students_own_end_is_decided(make: Make, tmp_path: Path, end: str, run
 
 
 @linux
-@pytest.mark.parametrize("module", ["proctor.worker", "proctor.tester"])
+@pytest.mark.parametrize("module", ["proctor.worker.worker", "proctor.tester.tester"])
 def test_a_killed_warm_process_is_started_again(make: Make, tmp_path: Path, module: str) -> None:
     people = {name: writes(name, seconds=0.3) for name in ("ada", "bob", "cyd", "dan")}
     root = make(tmp_path / "course", people)
@@ -374,12 +376,14 @@ def test_a_warm_process_that_is_always_killed_ends_the_run(make: Make, tmp_path:
     process = start(root, "--jobs", 1, "--format", "json")
     wait_for(lambda: kept(root), "a first result")
     while process.poll() is None:
-        for victim in warm(process.pid, "proctor.worker"):
+        for victim in warm(process.pid, "proctor.worker.worker"):
             kill(victim)
         time.sleep(0.02)
     done = finish(process)
     assert done.status == 1
-    assert "proctor.worker was killed, for the 6th time in a row" in " ".join(done.stderr.split())
+    assert "worker was killed, for the 6th time in a row" in " ".join(
+        done.stderr.split()
+    )
     assert "Traceback" not in done.stderr
     results = done.submissions
     assert {name for name in people if results[name]["status"] == "graded"} == kept(root)
@@ -396,7 +400,7 @@ def test_ctrl_c_keeps_what_was_graded_and_leaves_no_process(make: Make, tmp_path
     root = make(tmp_path / "course", {**people, "zoe": writes("zoe", seconds=500)})
     process = start(root, "--jobs", 2)
     wait_for(lambda: kept(root) == set(people), "three results")
-    for module in ("proctor.worker", "proctor.tester"):
+    for module in ("proctor.worker.worker", "proctor.tester.tester"):
         wait_for(lambda module=module: jobs(process.pid, module), "the fourth at work")
     below = tree(process.pid)
     os.killpg(process.pid, signal.SIGINT)
@@ -415,7 +419,7 @@ def test_ctrl_c_keeps_what_was_graded_and_leaves_no_process(make: Make, tmp_path
 def test_a_second_run_of_the_same_assignment_is_refused(make: Make, tmp_path: Path) -> None:
     root = make(tmp_path / "course", {"ada": writes("ada", seconds=500)})
     process = start(root)
-    wait_for(lambda: jobs(process.pid, "proctor.worker"), "a submission at work")
+    wait_for(lambda: jobs(process.pid, "proctor.worker.worker"), "a submission at work")
     second = proctor_grade(root)
     assert (second.status, second.stdout) == (1, "")
     assert f"Another `proctor grade {NAME}` is at work in this course" in second.stderr

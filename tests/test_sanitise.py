@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
-from proctor import sanitise
+from proctor.notebook import sanitise
 
 SCRIPTS = [
     "<script>alert(1)</script>",

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proctor.ingest import Stubs, nbgrader
+from proctor.notebook.template import Stubs, nbgrader
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "attacks.md"

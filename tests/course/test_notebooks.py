@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from proctor import export
+from proctor.author import export
 from tests.course.notebooks import ASSIGNMENTS, HIDDEN, ROOT, Cell, Notebook, notebooks
 
 Rule = Callable[[str, list[Notebook]], Iterator[str]]

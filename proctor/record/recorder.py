@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proctor import ingest, plain, sanitise
-from proctor.course import Assignment
+from proctor.course.course import Assignment
 from proctor.errors import ProctorError
-from proctor.gradebook import Book, Entry, Place
-from proctor.ingest import Notebook, Submission, nbgrader
-from proctor.store import Store, Stored
-from proctor.supervisor import Graded
+from proctor.grade import as_nbgrader as plain
+from proctor.grade.supervisor import Graded
+from proctor.notebook import sanitise
+from proctor.notebook import template as ingest
+from proctor.notebook.template import Notebook, Submission, nbgrader
+from proctor.record.gradebook import Book, Entry, Place
+from proctor.record.store import Store, Stored
 from proctor.verdict import NotebookVerdict, Result, TestResult
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import copy
 
-from proctor import ingest
 from proctor.errors import CourseError
-from proctor.ingest import Notebook, Submission, Template, nbgrader
-from proctor.supervisor import Supervisor
+from proctor.grade.supervisor import Supervisor
+from proctor.notebook import template as ingest
+from proctor.notebook.template import Notebook, Submission, Template, nbgrader
 
 
 def solved(template: Template) -> Submission:

@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proctor.course import Assignment
+from proctor.course.course import Assignment
 from proctor.errors import CourseError, gradebook_explained
-from proctor.late import penalise
+from proctor.record.late import penalise
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook

@@ -23,11 +23,11 @@ import numpy.random  # in the warm process, so that no fork has to
 import pytest
 
 from proctor import testing
-from proctor.proxy import RemoteError, Student, WorkerGone
+from proctor.tester.proxy import RemoteError, Student, WorkerGone
 from proctor.verdict import MAX_MESSAGE, printable
 
 if TYPE_CHECKING:
-    from proctor.tester import Grading
+    from proctor.tester.tester import Grading
 
 Serve = Callable[["Suite", str], None]  # until the supervisor hangs up; the text is the inventory
 

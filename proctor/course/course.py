@@ -17,9 +17,11 @@ from traitlets import Enum, Float, Integer, List, Unicode
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import PyFileConfigLoader
 
-from proctor import ingest, packages, plain
+from proctor.author.export import module_name
+from proctor.course import packages
 from proctor.errors import CourseError
-from proctor.export import module_name
+from proctor.grade import as_nbgrader as plain
+from proctor.notebook import template as ingest
 
 MAX_FILES = 48 << 20  # bytes of all supporting files: they are handed to each worker
 

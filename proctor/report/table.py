@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proctor.record import Change, number
+from proctor.record.recorder import Change, number
 from proctor.verdict import Result, printable
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from proctor.course import Course
+from proctor.course.course import Course
 from proctor.errors import CourseError
 
 

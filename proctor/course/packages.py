@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from proctor import ingest
-from proctor.ingest import Rejected
+from proctor.notebook import template as ingest
+from proctor.notebook.template import Rejected
 
 
 def imported(paths: Iterable[Path]) -> list[str]:

@@ -21,11 +21,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from proctor import codec, ingest, jail, packages, plain
-from proctor.course import Assignment
+from proctor import jail
+from proctor.course import packages
+from proctor.course.course import Assignment
 from proctor.errors import CourseError, ProctorError
-from proctor.forks import Lost, Warm
-from proctor.ingest import GradeCell, Rejected, Submission, Template
+from proctor.grade import as_nbgrader as plain
+from proctor.notebook import template as ingest
+from proctor.notebook.template import GradeCell, Rejected, Submission, Template
+from proctor.processes import frames as codec
+from proctor.processes.forks import Lost, Warm
 from proctor.verdict import NotebookVerdict, Result, TestResult
 
 SLACK = 5.0  # seconds that the tester has, beyond the notebook's own, to tell what it decided
@@ -66,7 +70,7 @@ class Supervisor:
     def _start_worker(self) -> Warm:
         course = self.assignment.course
         worker = Warm(
-            "proctor.worker",
+            "proctor.worker.worker",
             {
                 "package": course.package,
                 "modules": self.assignment.prerequisites(),
@@ -82,7 +86,7 @@ class Supervisor:
     def _start_tester(self) -> Warm:
         course, suite = self.assignment.course, self.assignment.suite
         tester = Warm(
-            "proctor.tester",
+            "proctor.tester.tester",
             {
                 "package": course.package,
                 "course": str(course.root),

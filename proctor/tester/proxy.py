@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from proctor import codec
+from proctor.processes import frames as codec
 
 ENDED = "the process that ran the code ended"
 LONG = 0.02  # seconds after which an answer is waited for without hurry

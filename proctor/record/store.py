@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from proctor import ingest
-from proctor.course import Assignment, environment
+from proctor.course.course import Assignment, environment
 from proctor.errors import ProctorError
-from proctor.gradebook import Place
+from proctor.notebook import template as ingest
+from proctor.record.gradebook import Place
 from proctor.verdict import Result, TestResult
 
 UNFINISHED = ".unfinished-"  # a file that is being written

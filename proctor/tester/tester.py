@@ -20,12 +20,14 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proctor import codec, forks, plain
-from proctor.proxy import ENDED, Channel, RemoteError, Student, WorkerGone
+from proctor.grade import as_nbgrader as plain
+from proctor.processes import forks
+from proctor.processes import frames as codec
+from proctor.tester.proxy import ENDED, Channel, RemoteError, Student, WorkerGone
 from proctor.verdict import MAX_MESSAGE
 
 if TYPE_CHECKING:
-    from proctor.suite import Suite
+    from proctor.tester.suite import Suite
 
 MAX_OUTPUTS = 16 << 20  # bytes of all outputs of a notebook; what comes after is dropped
 PATIENCE = 0.02  # seconds that a decision may wait until the supervisor is told
@@ -250,7 +252,7 @@ def main() -> None:
     if configuration["suite"] is None:
         serve(None, "[]")
     else:
-        from proctor.suite import collect
+        from proctor.tester.suite import collect
 
         collect(Path(configuration["suite"]), reference, serve)
 

@@ -18,13 +18,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proctor import ingest
 from proctor.errors import CourseError, gradebook_explained
-from proctor.ingest import Cell, GradeCell, Notebook, Rejected, Submission, Template, nbgrader
+from proctor.notebook import template as ingest
+from proctor.notebook.template import (
+    Cell,
+    GradeCell,
+    Notebook,
+    Rejected,
+    Submission,
+    Template,
+    nbgrader,
+)
 from proctor.verdict import TestResult
 
 if TYPE_CHECKING:
-    from proctor.course import Course
+    from proctor.course.course import Course
 
 CELL_SECONDS = 30.0  # nbgrader's own limit for a cell, if the course sets none
 UNLIMITED = 600.0  # what a notebook may take where nbgrader sets no limit

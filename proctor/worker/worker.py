@@ -31,8 +31,10 @@ from typing import Any
 import numpy as np
 from IPython.core.error import StdinNotImplementedError
 
-from proctor import codec, forks, jail
-from proctor.shell import Shell
+from proctor import jail
+from proctor.processes import forks
+from proctor.processes import frames as codec
+from proctor.worker.shell import Shell
 
 READY = b"ready"  # the worker's first word, before any of the student's code
 # What is imported at first use: a fork that has to do it pays more for it than for all the rest.

@@ -1,0 +1,1 @@
+"""What an instructor runs before students get anything: export and release."""

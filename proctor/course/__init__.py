@@ -1,0 +1,1 @@
+"""The course: its settings, its assignments, what was released, what may be imported."""

@@ -1,0 +1,1 @@
+"""Warm processes that fork, and the frames that cross the boundary."""

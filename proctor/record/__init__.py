@@ -1,0 +1,1 @@
+"""Results where instructors look: the graded notebook, the store, nbgrader's gradebook."""

@@ -1,0 +1,1 @@
+"""The trusted side: runs checks and hidden suite, and decides."""

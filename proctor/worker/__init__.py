@@ -1,0 +1,1 @@
+"""The untrusted side: runs the student's cells, jailed."""
