@@ -20,11 +20,11 @@ from traitlets.config import Config
 from proctor.author import export
 from proctor.course.course import Assignment, Course
 from proctor.errors import CourseError
-from proctor.grade.supervisor import Supervisor
-from proctor.notebook import template as ingest
-from proctor.notebook.template import Template, nbgrader
-from proctor.record.recorder import number
-from proctor.verdict import TestResult
+from proctor.grade.grading import Grader
+from proctor.notebook.cells import nbgrader
+from proctor.notebook.files import fetch, supporting_files
+from proctor.notebook.template import Template, read
+from proctor.verdict import TestResult, number
 
 HIDDEN = 'raise NotImplementedError("graded by hidden tests")'
 
@@ -42,7 +42,7 @@ class Desk(Assignment):
 
     @cached_property
     def templates(self) -> list[Template]:
-        template = ingest.read(_original(self.notebook), self.course.package)
+        template = read(_original(self.notebook), self.course.package)
         visible = {
             name: cell
             for name, cell in template.grade_cells.items()
@@ -99,11 +99,11 @@ def check_notebook(path: Path, isolation: str, console: Console) -> int:
     template = desk.templates[0]
     if not template.grade_cells:
         raise CourseError(f"{path} holds no visible check: is it a released notebook?")
-    files = ingest.supporting_files(path.parent, {})
-    with Supervisor(desk, isolation) as supervisor:
-        data = ingest.fetch(path.resolve())
-        submission = ingest.ingest(data, template)
-        verdict = supervisor.grade_notebook(template, submission, "check", files, 0)
+    files = supporting_files(path.parent, {})
+    with Grader(desk, isolation) as grader:
+        data = fetch(path.resolve())
+        submission = template.submission(data)
+        verdict = grader.grade_notebook(template, submission, "check", files, 0)
     table = Table(title=path.name, title_justify="left")
     table.add_column("check", no_wrap=True)
     table.add_column("points", justify="right")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -108,69 +106,50 @@ def grade(
     Exit status: 0 when every submission has a result, 1 when one has none, 2 for a wrong call, 130
     when interrupted. Whatever ends a run, what was graded is kept.
     """
+    from proctor import run as running
     from proctor.course.course import Course
-    from proctor.grade.supervisor import Supervisor
-    from proctor.record.recorder import Change, Recorder
-    from proctor.report import table as report
-    from proctor.verdict import Result
+    from proctor.report import formats, table
 
-    chosen = Course.load(course).assignment(assignment)
-    submitted = chosen.course.students(assignment)
-    if unknown := sorted(set(students) - set(submitted)):
-        raise CourseError(
-            f"No submission of {assignment} by {', '.join(unknown)}: look into submitted/."
-        )
-    if not submitted:
-        raise CourseError(
-            f"Nobody has submitted {assignment}: expected "
-            f"{chosen.course.folder('submitted', 'STUDENT', assignment)}."
-        )
-    part, parts = shard
-    folders = {
-        name: chosen.course.folder("submitted", name, assignment)
-        for name in sorted({*students} or submitted)[part - 1 :: parts]
-    }
     said = Console(stderr=True)
-    results: list[Result] = []
-    changes: list[Change] = []
-    supervisor = Supervisor(chosen, isolation, explain)
-    if supervisor.isolation == "none":
-        said.print("[bold]No isolation here[/]: students' code can read and write what you can.")
-    with contextlib.ExitStack() as stack:
-        stack.callback(supervisor.close)
-        supervisor.start()  # they get ready while the gradebook is opened
-        recorder = None if no_record else stack.enter_context(Recorder(chosen, force))
-        todo = folders
-        if recorder is not None:
-            todo, results = recorder.pending(folders)
-        progress = stack.enter_context(_progress(said))
-        task = progress.add_task(assignment, total=len(todo), failed=0)
-        if todo:
-            stack.enter_context(supervisor)
-            gc.freeze()  # nbgrader's modules stay; no need to look through them again
-            grading = supervisor.grade_all(todo, jobs or os.cpu_count() or 1)
-            for graded in stack.enter_context(contextlib.closing(grading)):
-                moved = recorder.record(graded) if recorder is not None else None
-                changes += [moved] if moved else []
-                results.append(graded.result)
-                missed = sum(result.status != "graded" for result in results)
-                progress.update(task, advance=1, failed=missed)
-    results.sort(key=lambda result: result.student)
+    with _progress(said) as progress:
+        task = progress.add_task(assignment, total=None, failed=0)
+
+        def watch(run: running.Run) -> None:
+            if run.isolation == "none" and len(run.results) == run.kept:
+                said.print(
+                    "[bold]No isolation here[/]: students' code can read and write what you can."
+                )
+            missed = sum(result.status != "graded" for result in run.results)
+            done = len(run.results) - run.kept
+            progress.update(task, total=run.todo, completed=done, failed=missed)
+
+        run = running.grade(
+            Course.load(course).assignment(assignment),
+            students,
+            jobs=jobs,
+            force=force,
+            record=not no_record,
+            shard=shard,
+            isolation=isolation,
+            explain=explain,
+            watch=watch,
+        )
+    results, changes = run.results, run.changes
     if form == "table":
         screen = Console()
         if not screen.is_terminal:
             screen = Console(width=118)  # a file or a CI log has no edge to wrap at
-        report.table(assignment, results, screen, len(folders) - len(todo), changes)
+        table.table(assignment, results, screen, run.kept, changes)
     else:
         click.echo(
-            {"json": report.as_json, "junit": report.as_junit, "markdown": report.as_markdown}[
+            {"json": formats.as_json, "junit": formats.as_junit, "markdown": formats.as_markdown}[
                 form
             ](assignment, results)
         )
-        report.moves(changes, said)
+        table.moves(changes, said)
     if summary is not None:
         with summary.open("a", encoding="utf-8") as file:
-            file.write(report.as_markdown(assignment, results))
+            file.write(formats.as_markdown(assignment, results))
     if explain:
         for result in results:
             for test in result.tests:

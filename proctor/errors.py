@@ -11,6 +11,10 @@ class ProctorError(Exception):
     """Something proctor can explain in a sentence; the command prints it without a traceback."""
 
 
+class Rejected(ProctorError):
+    """A submission that cannot be graded; the message says why, in a sentence for its student."""
+
+
 class CourseError(ProctorError):
     """The course's own files disagree or are incomplete; its author can mend them."""
 

@@ -17,27 +17,29 @@ import nbformat
 from nbgrader.preprocessors import NbGraderPreprocessor
 
 from proctor.course.course import Assignment, Course
+from proctor.course.settings import delimiters
 from proctor.errors import CourseError
-from proctor.grade import as_nbgrader as plain
-from proctor.grade.supervisor import Supervisor
-from proctor.notebook import template as ingest
-from proctor.record.recorder import autograded
+from proctor.grade.grading import Grader
+from proctor.notebook.cells import Notebook, is_locked, nbgrader, parse, visible
+from proctor.notebook.files import fetch, supporting_files
+from proctor.notebook.template import Submission, Template
+from proctor.record.autograded import autograded
 
 Resources = dict[str, Any]
 Node = Any  # nbformat's NotebookNode is untyped
 
 
-_warm: dict[str, Supervisor] = {}  # the one that was used last, by what it grades
+_warm: dict[str, Grader] = {}  # the one that was used last, by what it grades
 
 
-def _supervisor(assignment: Assignment) -> Supervisor:
+def _grader(assignment: Assignment) -> Grader:
     """The warm processes of an assignment, for as long as nbgrader is at it."""
     key = repr((assignment.source, assignment.fingerprint, assignment.course.config))
     if key not in _warm:
         _cool_down()
-        supervisor = Supervisor(assignment)
-        supervisor.__enter__()
-        _warm[key] = supervisor
+        grader = Grader(assignment)
+        grader.__enter__()
+        _warm[key] = grader
     return _warm[key]
 
 
@@ -55,7 +57,7 @@ class _Preprocessor(NbGraderPreprocessor):  # type: ignore[misc]
         course = Course(Path.cwd(), self.config)
         return Assignment(course, resources["nbgrader"]["assignment"])
 
-    def place(self, resources: Resources) -> tuple[Assignment, ingest.Template, str]:
+    def place(self, resources: Resources) -> tuple[Assignment, Template, str]:
         """The assignment, the notebook's template and the student that nbgrader is at."""
         where = resources["nbgrader"]
         assignment = self.assignment(resources)
@@ -72,7 +74,7 @@ class Restore(_Preprocessor):
 
     def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
         _, template, _ = self.place(resources)
-        submission = ingest.ingest(json.dumps(nb).encode(), template)
+        submission = template.submission(json.dumps(nb).encode())
         for note in submission.notes:
             self.log.warning("%s: %s", template.name, note)
         return _node(submission.notebook), resources
@@ -84,20 +86,20 @@ class Grade(_Preprocessor):
     def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
         assignment, template, student = self.place(resources)
         folder = assignment.course.folder("submitted", student, assignment.name)
-        if isinstance(template, plain.PlainTemplate):
+        if template.in_process:
             data = json.dumps(nb).encode()  # restored, and cells put back by OverwriteCells
-            submission = ingest.Submission(ingest.parse(data), [])
+            submission = Submission(parse(data), [])
         else:
-            data = ingest.fetch(folder / f"{template.name}.ipynb")
-            submission = ingest.ingest(data, template)
+            data = fetch(folder / f"{template.name}.ipynb")
+            submission = template.submission(data)
         key = hashlib.sha256(data).hexdigest() + assignment.fingerprint
-        files = ingest.supporting_files(folder, assignment.files)
-        verdict = _supervisor(assignment).grade_notebook(template, submission, key, files, 0)
+        files = supporting_files(folder, assignment.files)
+        verdict = _grader(assignment).grade_notebook(template, submission, key, files, 0)
         graded = autograded(submission, verdict)
         # nbgrader's own metadata, checksums included, is in the notebook that it hands us
-        theirs = {ingest.nbgrader(cell).get("grade_id"): cell["metadata"] for cell in nb.cells}
+        theirs = {nbgrader(cell).get("grade_id"): cell["metadata"] for cell in nb.cells}
         for cell in graded["cells"]:
-            name = ingest.nbgrader(cell).get("grade_id")
+            name = nbgrader(cell).get("grade_id")
             if name in theirs:
                 cell["metadata"] = copy.deepcopy(theirs[name])
         return _node(graded), resources
@@ -112,7 +114,7 @@ class CheckSuite(_Preprocessor):
 
         if self.assignment(resources).checks == "tester":
             assignment, template, _ = self.place(resources)
-            check_template(_supervisor(assignment), template)
+            check_template(_grader(assignment), template)
         return nb, resources
 
 
@@ -120,17 +122,17 @@ class HideTests(_Preprocessor):
     """Leaves regions of hidden tests out of feedback, and what such a cell put out."""
 
     def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
-        begin, end = plain.delimiters(self.config)
+        begin, end = delimiters(self.config)
         for cell in nb.cells:
-            if ingest.is_locked(ingest.nbgrader(cell)) and begin in cell.source:
-                cell.source = plain.visible(cell.source, begin, end)
+            if is_locked(nbgrader(cell)) and begin in cell.source:
+                cell.source = visible(cell.source, begin, end)
                 if cell.cell_type == "code":
                     ours = [each for each in cell.outputs if each.output_type == "execute_result"]
                     cell.outputs = ours[:1]
         return nb, resources
 
 
-def _node(notebook: ingest.Notebook) -> Node:
+def _node(notebook: Notebook) -> Node:
     """A notebook as nbformat has it: valid, with outputs in code cells, even if none."""
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":

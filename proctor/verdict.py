@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from proctor.notebook.template import Submission
 
 MAX_MESSAGE = 600  # characters of a message to a student
 
@@ -40,7 +44,6 @@ class NotebookVerdict:
     outputs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     unsure: bool = False  # its worker was killed from outside
-    events: list[dict[str, Any]] = field(default_factory=list)  # for a bench
 
 
 @dataclass
@@ -88,6 +91,72 @@ class Result:
             "notes": self.notes,
             "tests": tests,
         }
+
+
+def total(tests: list[TestResult]) -> float:
+    """The points of a grade cell's tests; parts of it may be thirds."""
+    points = sum(test.points for test in tests)
+    return points if len(tests) == 1 else round(points, 4)
+
+
+def number(value: float) -> str:
+    """Points as people write them: 7.5, 12."""
+    return f"{round(value, 4):g}"
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A submission's result and its graded notebooks, by name."""
+
+    result: Result
+    notebooks: dict[str, tuple[Submission, NotebookVerdict]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a student's score moved when a submission was graded again."""
+
+    student: str
+    before: float
+    after: float
+    moved: tuple[str, ...]  # tests that were passed and are not, or the other way round
+
+
+def change(before: Result, after: Result) -> Change | None:
+    """How a score moved; None if nothing did."""
+    old = {(test.notebook, test.name): test.status for test in before.tests}
+    new = {(test.notebook, test.name): test.status for test in after.tests}
+    moved = [name for (place, name), status in new.items() if old.get((place, name)) != status]
+    moved += [name for place, name in old if (place, name) not in new]
+    if before.score == after.score and not moved:
+        return None
+    return Change(after.student, before.score, after.score, tuple(moved))
+
+
+@dataclass(frozen=True)
+class Word:
+    """The first output of a test cell that decides: `kind` is error, value, or none."""
+
+    kind: str
+    text: str = ""
+
+
+def first_word(outputs: Any, ran: bool, ignored: str | None = None) -> Word:
+    """What decides, in the order in which it was put out. `ignored` is IgnorePattern's pattern."""
+    for output in outputs if isinstance(outputs, list) else []:
+        kind = output.get("output_type") if isinstance(output, dict) else None
+        if kind == "error":
+            name, value = str(output.get("ename"))[:100], str(output.get("evalue"))[:400]
+            return Word("error", f"{name}: {value}" if value else name)
+        if kind == "stream" and output.get("name") == "stderr":
+            if ignored and re.search(ignored, str(output.get("text"))):
+                continue
+            return Word("error", f"It wrote to stderr: {str(output.get('text'))[:400]}")
+        if kind == "execute_result":
+            data = output.get("data")
+            text = data.get("text/plain", "") if isinstance(data, dict) else ""
+            return Word("value", str(text)[:1000])
+    return Word("none") if ran else Word("error", "It ended with an error that it did not show.")
 
 
 def printable(text: str) -> str:

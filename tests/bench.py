@@ -31,7 +31,9 @@ from rich.console import Console
 from rich.table import Table
 
 from proctor.course.course import Course
+from proctor.grade.grading import Grader
 from proctor.grade.supervisor import Supervisor
+from proctor.processes.forks import Warm
 from proctor.record.recorder import Recorder
 from tests import classroom
 
@@ -173,20 +175,14 @@ def side_by_side(
         )
 
 
-def children_cpu(supervisor: Supervisor) -> float:
-    """CPU seconds of the warm processes and of their forks that have ended."""
-    total = 0.0
-    for warm in (supervisor.worker, supervisor.tester):
-        fields = Path(f"/proc/{warm.process.pid}/stat").read_text().rpartition(")")[2].split()
-        total += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    return total
-
-
-OWN = "checks and tests themselves, in the tester", "cells and tests, in the worker"
+def cpu(warm: Warm) -> float:
+    """CPU seconds of a warm process and of its forks that have ended."""
+    fields = Path(f"/proc/{warm.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def stages(console: Console, name: str, students: int) -> None:
-    """Where the CPU of a submission goes, recording included."""
+    """Where the CPU of a submission goes, recording included: by process, seen from outside."""
     with tempfile.TemporaryDirectory() as scratch:
         course = classroom.scratch_course(Path(scratch))
         run([str(BIN / "nbgrader"), "generate_assignment", name], course.root)
@@ -195,40 +191,32 @@ def stages(console: Console, name: str, students: int) -> None:
             f"s{number:03}": classroom.submit(course, f"s{number:03}", name, classroom.solved(name))
             for number in range(students)
         }
-        spent: dict[str, float] = defaultdict(float)
-        with Recorder(course.assignment(name)) as recorder, Supervisor(recorder.assignment) as sup:
+        with Recorder(course.assignment(name)) as recorder, Grader(recorder.assignment) as grader:
+            worker, tester = grader.supervisor.worker, grader.supervisor.tester
             todo, _ = recorder.pending(folders)
-            sup.measure = True
-            ours, theirs = time.process_time(), children_cpu(sup)
-            for graded in sup.grade_all(todo, 2):
-                before = time.thread_time()
+            recording = 0.0
+            before = time.process_time(), cpu(worker), cpu(tester)
+            for graded in grader.grade_all(todo, 2):
+                started = time.thread_time()
                 recorder.record(graded)
-                spent["recording"] += time.thread_time() - before
-                for _, verdict in graded.notebooks.values():
-                    done = verdict.events[-1]
-                    spent[OWN[0]] += done["own"]
-                    spent[OWN[1]] += done["worker"][1]
-                    spent["worker: fork, jail"] += done["worker"][0] - done["worker"][1]
-                    spent["tester: fork, pytest, frames"] += done["cpu"] - done["own"]
+                recording += time.thread_time() - started
             recorder.flush()
             time.sleep(1.5)  # until the last forks are reaped
-            total = time.process_time() - ours + children_cpu(sup) - theirs
-        known = sum(spent.values())
-        spent["supervisor, and the rest"] = total - known
-        own = (
-            spent["checks and tests themselves, in the tester"]
-            + spent["cells and tests, in the worker"]
-        )
+            after = time.process_time(), cpu(worker), cpu(tester)
+        ours, workers, testers = (late - early for late, early in zip(after, before, strict=True))
+        spent = {
+            "worker: jail, cells, calls from the tests": workers,
+            "tester: checks, hidden suite": testers,
+            "supervisor": ours - recording,
+            "recording": recording,
+        }
         table = Table(title=f"CPU of one submission of {name}, {students} of them, 2 jobs")
         table.add_column("stage")
         table.add_column("ms", justify="right")
         for stage, seconds in sorted(spent.items(), key=lambda item: -item[1]):
             table.add_row(stage, f"{seconds / students * 1e3:.1f}")
         console.print(table)
-        console.print(
-            f"in all {total / students * 1e3:.1f} ms, of which the suite and the student's code "
-            f"{own / students * 1e3:.1f}; beyond these {(total - own) / students * 1e3:.1f} ms\n"
-        )
+        console.print(f"in all {sum(spent.values()) / students * 1e3:.1f} ms\n")
 
 
 def growth(console: Console, sizes: tuple[int, int, int]) -> None:
@@ -243,14 +231,14 @@ def growth(console: Console, sizes: tuple[int, int, int]) -> None:
             s: assignment.course.folder("submitted", s, "hw")
             for s in assignment.course.students("hw")
         }
-        with Recorder(assignment) as recorder, Supervisor(assignment) as supervisor:
+        with Recorder(assignment) as recorder, Grader(assignment) as grader:
             todo, _ = recorder.pending(everyone)
             started, marks = time.perf_counter(), []
-            for count, graded in enumerate(supervisor.grade_all(todo, 2), 1):
+            for count, graded in enumerate(grader.grade_all(todo, 2), 1):
                 recorder.record(graded)
                 if count in sizes:
                     here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                    marks.append((count, time.perf_counter(), here, peak(supervisor)))
+                    marks.append((count, time.perf_counter(), here, peak(grader.supervisor)))
         before, since = 0, started
         for count, now, here, warm in marks:
             each = (now - since) / (count - before) * 1e3

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from proctor.course.course import Assignment, Course
-from proctor.grade.supervisor import Supervisor
-from proctor.notebook.template import Stubs, nbgrader
+from proctor.grade.grading import Grader
+from proctor.notebook.cells import nbgrader
+from proctor.notebook.template import Stubs
 from proctor.verdict import Result
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -183,7 +184,7 @@ def grade(
     folders = {
         name: assignment.course.folder("submitted", name, assignment.name) for name in students
     }
-    with Supervisor(assignment, explain=explain) as supervisor:
+    with Grader(assignment, explain=explain) as supervisor:
         return {
             g.result.student: g.result for g in supervisor.grade_all(folders, os.cpu_count() or 1)
         }

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from proctor.notebook.template import nbgrader
+from proctor.notebook.cells import nbgrader
 from tests import classroom
 
 COURSE = classroom.ROOT / "build" / "demo"

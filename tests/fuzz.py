@@ -26,10 +26,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from proctor.grade.supervisor import Supervisor
-from proctor.notebook import template as ingest
-from proctor.notebook.template import Rejected, nbgrader
-from proctor.record.recorder import autograded
+from proctor.errors import Rejected
+from proctor.grade.grading import Grader
+from proctor.notebook import template as templating
+from proctor.notebook.cells import is_locked, nbgrader
+from proctor.record.autograded import autograded
 from proctor.verdict import NotebookVerdict
 from tests import classroom
 
@@ -51,9 +52,9 @@ def originals(assignment: str) -> tuple[tuple[str, Notebook], ...]:
 
 
 @functools.cache
-def templates(assignment: str) -> dict[str, ingest.Template]:
+def templates(assignment: str) -> dict[str, templating.Template]:
     source = classroom.ROOT / "source" / assignment
-    return {path.stem: ingest.read(path, "tinytorch") for path in source.glob("*.ipynb")}
+    return {path.stem: templating.read(path, "tinytorch") for path in source.glob("*.ipynb")}
 
 
 # Damage -------------------------------------------------------------------------------------------
@@ -234,7 +235,7 @@ def read(malformed: Malformed) -> str:
     """Read, restore and write a notebook; 'graded' or 'rejected'. Raises for a defect of ours."""
     template = templates(malformed.assignment)[malformed.name]
     try:
-        submission = ingest.ingest(malformed.data, template)
+        submission = template.submission(malformed.data)
     except Rejected as error:
         assert str(error).endswith((".", "?")), f"no sentence: {error}"
         return "rejected"
@@ -248,7 +249,7 @@ def read(malformed: Malformed) -> str:
     for name, original in template.owned.items():
         assert cells[name]["metadata"] == original["metadata"]
         assert cells[name]["cell_type"] == original["cell_type"]
-        if ingest.is_locked(nbgrader(original)):
+        if is_locked(nbgrader(original)):
             assert cells[name]["source"] == original["source"]
     graded = autograded(submission, NotebookVerdict(template.name))
     json.dumps(graded, indent=1, ensure_ascii=False, sort_keys=True).encode()
@@ -275,7 +276,7 @@ def grade_all(numbers: list[int], ends: Ends) -> None:
         for student, malformed in made.items():
             folders[student] = classroom.submit(course, student, ENGINE, {})
             (folders[student] / f"{malformed.name}.ipynb").write_bytes(malformed.data)
-        with Supervisor(course.assignment(ENGINE)) as supervisor:
+        with Grader(course.assignment(ENGINE)) as supervisor:
             for graded in supervisor.grade_all(folders, os.cpu_count() or 1):
                 result, malformed = graded.result, made[graded.result.student]
                 ends.counts[f"{malformed.kind}, whole engine", result.status] += 1

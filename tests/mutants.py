@@ -23,8 +23,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from proctor.grade.supervisor import Supervisor
-from proctor.notebook.template import nbgrader
+from proctor.grade.grading import Grader
+from proctor.notebook.cells import nbgrader
 from proctor.verdict import Result
 from tests import classroom
 
@@ -201,7 +201,7 @@ def survivors(assignment: str, chosen: list[Mutant], console: Console) -> list[M
             )
             found = classroom.solved(assignment, made)
             folders[made.name] = classroom.submit(course, made.name, assignment, found)
-        with Supervisor(course.assignment(assignment)) as supervisor:
+        with Grader(course.assignment(assignment)) as supervisor:
             graded = track(
                 supervisor.grade_all(folders, os.cpu_count() or 1),
                 assignment,

@@ -31,10 +31,12 @@ from nbgrader.utils import determine_grade
 
 from proctor.course import packages
 from proctor.course.course import Course
-from proctor.grade import as_nbgrader as plain
-from proctor.notebook import sanitise
-from proctor.notebook import template as ingest
+from proctor.grade import as_nbgrader
+from proctor.notebook import cells
+from proctor.notebook import outputs as outputs_of
 from proctor.notebook.template import Stubs
+from proctor.record.autograded import DECIDED
+from proctor.verdict import Word, first_word
 
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
@@ -216,7 +218,7 @@ def notebook(cells: list[Cell], kernel: str | None = "python3") -> Notebook:
 
 
 def named(found: Notebook, name: str) -> Cell:
-    return next(c for c in found["cells"] if ingest.nbgrader(c).get("grade_id") == name)
+    return next(c for c in found["cells"] if cells.nbgrader(c).get("grade_id") == name)
 
 
 def answered(found: Notebook, **sources: str) -> Notebook:
@@ -288,10 +290,10 @@ def submit(course: Path, student: str, notebooks: dict[str, Notebook], stamp: st
 def solved(released: Notebook, source: Notebook) -> Notebook:
     """The released notebook with the instructor's solutions."""
     made = copy.deepcopy(released)
-    originals = {ingest.nbgrader(c).get("grade_id"): c for c in source["cells"]}
+    originals = {cells.nbgrader(c).get("grade_id"): c for c in source["cells"]}
     for each in made["cells"]:
-        if ingest.nbgrader(each).get("solution"):
-            original = text_of(originals[ingest.nbgrader(each)["grade_id"]])
+        if cells.nbgrader(each).get("solution"):
+            original = text_of(originals[cells.nbgrader(each)["grade_id"]])
             lines = [line for line in original.split("\n") if " SOLUTION" not in line]
             each["source"] = "\n".join(lines)
     return made
@@ -422,7 +424,7 @@ def test_the_last_word_in_a_test_cell_is_proctors(courses: dict[str, Path], way:
         graded = named(found, f"end_{name}")
         assert determine_grade(graded) == (pytest.approx(points), 2.0)
         first, *own = graded["outputs"]
-        assert plain.DECIDED in first["data"]["text/html"]
+        assert DECIDED in first["data"]["text/html"]
         assert all(each["output_type"] in ("display_data", "stream") for each in own)
     shown = json.dumps(named(found, "end_failed")["outputs"][1:])
     assert "AssertionError" in shown and "wrong" in shown
@@ -570,27 +572,27 @@ def test_points_are_what_determine_grade_says(outputs: list[dict[str, Any]], mos
     made = nbformat.v4.new_code_cell("assert True")
     made.metadata.nbgrader = {"grade": True, "solution": False, "grade_id": "x", "points": most}
     made.outputs = [nbformat.from_dict(each) for each in outputs]
-    said = plain.word(outputs, ran=True)
-    points, remark = plain.points(said, most)
+    said = first_word(outputs, ran=True)
+    points, remark = as_nbgrader.points(said, most)
     try:
         expected, _ = determine_grade(made)
     except ValueError:  # more than the cell has
         assert points == 0 and "more than its points" in remark
         return
     except KeyError:  # an empty value
-        assert said == plain.Word("value", "")
+        assert said == Word("value", "")
         return
     assert points == expected
     # what stands beside proctor's own word never decides
     ours = {"output_type": "execute_result", "data": {"text/plain": repr(points)}, "metadata": {}}
-    beside = plain.beside(sanitise.outputs(outputs))
+    beside = outputs_of.beside(outputs_of.outputs(outputs))
     made.outputs = [nbformat.from_dict(each) for each in [*beside, {**ours, "execution_count": 1}]]
     assert determine_grade(made)[0] == points
 
 
 def test_a_cell_that_hid_its_error_has_failed() -> None:
-    assert plain.points(plain.word([], ran=False), 2.0)[0] == 0
-    assert plain.points(plain.word("nonsense", ran=False), 2.0)[0] == 0
+    assert as_nbgrader.points(first_word([], ran=False), 2.0)[0] == 0
+    assert as_nbgrader.points(first_word("nonsense", ran=False), 2.0)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -647,7 +649,7 @@ def test_what_the_instructor_imports_is_found(tmp_path: Path) -> None:
     (tmp_path / "a.ipynb").write_text(json.dumps(notebook([cell("a", source)])))
     (tmp_path / "helper.py").write_text("def f():\n    import click\n")
     found = packages.imported([tmp_path / "a.ipynb", tmp_path / "helper.py"])
-    assert found == ["numpy.linalg", "rich", "rich.table", "click"]
+    assert found == ["matplotlib.pyplot", "numpy.linalg", "rich", "rich.table", "click"]
 
 
 def test_what_is_used_without_an_import_is_found(tmp_path: Path) -> None:

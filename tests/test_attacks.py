@@ -23,7 +23,7 @@ import pytest
 from rich.console import Console
 
 from proctor import jail
-from proctor.report import table as report
+from proctor.report import formats, table
 from proctor.verdict import Result, TestResult
 from tests import classroom
 from tests.attacks import corpus, naive
@@ -247,14 +247,14 @@ class TestReports:
 
     def test_table(self, results: list[Result]) -> None:
         out = io.StringIO()
-        report.table("mini", results, Console(file=out, width=200, force_terminal=False))
+        table.table("mini", results, Console(file=out, width=200, force_terminal=False))
         assert "[bold]" in out.getvalue()
 
-    @pytest.mark.parametrize("form", [report.as_json, report.as_junit, report.as_markdown])
+    @pytest.mark.parametrize("form", [formats.as_json, formats.as_junit, formats.as_markdown])
     def test_files(self, results: list[Result], form: Any) -> None:
         text: str = form("mini", results)
         assert "\x1b" not in text
-        if form is not report.as_json:
+        if form is not formats.as_json:
             assert "<script>" not in text
             text.encode()
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from proctor.course.course import Course
-from proctor.grade.supervisor import Supervisor
+from proctor.grade.grading import Grader
 from tests.attacks import corpus
 from tests.attacks.range import MAGIC, Range
 
@@ -178,7 +178,7 @@ def unsanitised(graded: Class, root: Path) -> Class:
         if folder.name not in made:
             shutil.rmtree(folder)
     clean = Class(place, graded.results)
-    with Supervisor(assignment) as supervisor:
+    with Grader(assignment) as supervisor:
         for name in made:
             raw = supervisor.grade(name, place.course / "submitted" / name / "mini")
             submission, verdict = raw.notebooks["mini"]

@@ -29,8 +29,9 @@ from nbconvert.preprocessors import Preprocessor
 from proctor import cli, jail
 from proctor.course.course import Course
 from proctor.errors import CourseError
-from proctor.grade.supervisor import Supervisor
-from proctor.notebook.template import Stubs, nbgrader
+from proctor.grade.grading import Grader
+from proctor.notebook.cells import nbgrader
+from proctor.notebook.template import Stubs
 from proctor.record import gradebook
 from proctor.record import recorder as record
 from proctor.verdict import Result, TestResult
@@ -778,7 +779,7 @@ def sought(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     write(root, "nbgrader_config.py", CONFIG.replace("cell_seconds = 3", "cell_seconds = 25"))
     hand_in(root, "ada", notebooks())
     hand_in(root, "eve", notebooks({"total": SEEK.replace("PATHS", repr(places))}))
-    with Supervisor(Course.load(root).assignment(NAME)) as supervisor:
+    with Grader(Course.load(root).assignment(NAME)) as supervisor:
         graded = supervisor.grade("eve", root / "submitted" / "eve" / NAME)
         isolation = supervisor.isolation
     assert graded.result.score == ALL
@@ -1036,11 +1037,11 @@ def test_a_terminal_sees_progress_and_a_pipe_does_not(small: Path) -> None:
 def test_it_uses_every_core_unless_told(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
 
-    def grade_all(self: Supervisor, submissions: object, jobs: int) -> Iterator[Any]:
+    def grade_all(self: Grader, submissions: object, jobs: int) -> Iterator[Any]:
         used.append(jobs)
         yield from ()
 
-    monkeypatch.setattr(Supervisor, "grade_all", grade_all)
+    monkeypatch.setattr(Grader, "grade_all", grade_all)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     for words in ([], ["--jobs", "3"]):
         with pytest.raises(SystemExit):
@@ -1106,7 +1107,7 @@ SUITE = f"tests/hidden/{NAME}/test_totals.py"
 
 
 def opened(root: Path) -> None:
-    with Supervisor(Course.load(root).assignment(NAME)):
+    with Grader(Course.load(root).assignment(NAME)):
         pass
 
 

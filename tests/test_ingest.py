@@ -12,16 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proctor.notebook import template as ingest
-from proctor.notebook.template import Rejected, nbgrader
+from proctor.errors import Rejected
+from proctor.notebook.cells import MAX_BYTES, is_locked, nbgrader, unique_ids
+from proctor.notebook.files import fetch, supporting_files
+from proctor.notebook.template import Submission, Template, read
 from tests import classroom
 
 PATH = classroom.ROOT / "source" / "02_activations" / "02_activations.ipynb"
 
 
 @pytest.fixture(scope="module")
-def template() -> ingest.Template:
-    return ingest.read(PATH, "tinytorch")
+def template() -> Template:
+    return read(PATH, "tinytorch")
 
 
 @pytest.fixture
@@ -29,28 +31,28 @@ def blank() -> dict[str, Any]:
     return copy.deepcopy(classroom.blank("02_activations")["02_activations"])
 
 
-def taken(notebook: Any, template: ingest.Template) -> ingest.Submission:
-    return ingest.ingest(json.dumps(notebook).encode(), template)
+def taken(notebook: Any, template: Template) -> Submission:
+    return template.submission(json.dumps(notebook).encode())
 
 
 def cell(notebook: dict[str, Any], name: str) -> dict[str, Any]:
     return next(c for c in notebook["cells"] if nbgrader(c).get("grade_id") == name)
 
 
-def test_an_untouched_notebook_has_no_notes(blank: Any, template: ingest.Template) -> None:
+def test_an_untouched_notebook_has_no_notes(blank: Any, template: Template) -> None:
     submission = taken(blank, template)
     assert submission.notes == []
     assert [c["id"] for c in submission.notebook["cells"]] == [c["id"] for c in template.cells]
 
 
-def test_an_edited_grade_cell_is_restored(blank: Any, template: ingest.Template) -> None:
+def test_an_edited_grade_cell_is_restored(blank: Any, template: Template) -> None:
     cell(blank, "check_relu")["source"] = "pass"
     submission = taken(blank, template)
     assert "assert" in cell(submission.notebook, "check_relu")["source"]
     assert submission.notes == ["cell 'check_relu' was edited: restored"]
 
 
-def test_points_types_and_flags_are_the_instructors(blank: Any, template: ingest.Template) -> None:
+def test_points_types_and_flags_are_the_instructors(blank: Any, template: Template) -> None:
     nbgrader(cell(blank, "check_relu"))["points"] = 100
     nbgrader(cell(blank, "Relu"))["solution"] = True
     cell(blank, "check_tanh")["cell_type"] = "markdown"
@@ -63,7 +65,7 @@ def test_points_types_and_flags_are_the_instructors(blank: Any, template: ingest
         assert restored["cell_type"] == original["cell_type"]
 
 
-def test_a_missing_cell_comes_back_in_its_place(blank: Any, template: ingest.Template) -> None:
+def test_a_missing_cell_comes_back_in_its_place(blank: Any, template: Template) -> None:
     gone = {"check_relu", "sigmoid", "Relu"}
     blank["cells"] = [c for c in blank["cells"] if nbgrader(c).get("grade_id") not in gone]
     submission = taken(blank, template)
@@ -74,7 +76,7 @@ def test_a_missing_cell_comes_back_in_its_place(blank: Any, template: ingest.Tem
     assert restored == "", "neither solved, nor a stub that undoes what was moved elsewhere"
 
 
-def test_a_doubled_cell_counts_once(blank: Any, template: ingest.Template) -> None:
+def test_a_doubled_cell_counts_once(blank: Any, template: Template) -> None:
     twin = copy.deepcopy(cell(blank, "check_relu"))
     twin["source"] = "pass"
     blank["cells"].append(twin)
@@ -84,7 +86,7 @@ def test_a_doubled_cell_counts_once(blank: Any, template: ingest.Template) -> No
     assert submission.notes == ["cell 'check_relu' stood there twice: the first one counts"]
 
 
-def test_stripped_metadata_is_found_by_the_cells_id(blank: Any, template: ingest.Template) -> None:
+def test_stripped_metadata_is_found_by_the_cells_id(blank: Any, template: Template) -> None:
     for each in blank["cells"]:
         each["metadata"] = {}
     submission = taken(blank, template)
@@ -92,7 +94,7 @@ def test_stripped_metadata_is_found_by_the_cells_id(blank: Any, template: ingest
     assert names == list(template.owned)
 
 
-def test_the_kernel_is_the_instructors(blank: Any, template: ingest.Template) -> None:
+def test_the_kernel_is_the_instructors(blank: Any, template: Template) -> None:
     blank["metadata"] = {
         "kernelspec": {"name": "evil", "display_name": "<script>", "language": "x"}
     }
@@ -116,15 +118,15 @@ def test_the_kernel_is_the_instructors(blank: Any, template: ingest.Template) ->
         (b'{"nbformat": "four", "cells": []}', "format"),
         (b'{"nbformat": 99, "cells": []}', "format"),
         (b"[" * 200_000, "nested"),
-        (b" " * (ingest.MAX_BYTES + 1), "10 MB"),
+        (b" " * (MAX_BYTES + 1), "10 MB"),
     ],
 )
-def test_what_cannot_be_graded_says_why(data: bytes, why: str, template: ingest.Template) -> None:
+def test_what_cannot_be_graded_says_why(data: bytes, why: str, template: Template) -> None:
     with pytest.raises(Rejected, match=why):
-        ingest.ingest(data, template)
+        template.submission(data)
 
 
-def test_another_assignments_notebook_is_rejected(template: ingest.Template) -> None:
+def test_another_assignments_notebook_is_rejected(template: Template) -> None:
     other = classroom.blank("04_losses")["04_losses"]
     for each in other["cells"]:
         if nbgrader(each).get("grade_id") in template.owned:
@@ -147,7 +149,7 @@ JSON = st.recursive(
 @given(data=st.data())
 def test_malformed_notebooks_are_rejected_or_restored(data: st.DataObject) -> None:
     """`make fuzz` tries 10,000 of them."""
-    template = ingest.read(PATH, "tinytorch")
+    template = read(PATH, "tinytorch")
     notebook = classroom.blank("02_activations")["02_activations"]
     for _ in range(data.draw(st.integers(1, 4))):
         place: Any = notebook
@@ -165,7 +167,7 @@ def test_malformed_notebooks_are_rejected_or_restored(data: st.DataObject) -> No
     found = [nbgrader(c)["grade_id"] for c in submission.notebook["cells"] if nbgrader(c)]
     assert sorted(found) == sorted(template.owned)
     for name, original in template.owned.items():
-        if ingest.is_locked(nbgrader(original)):
+        if is_locked(nbgrader(original)):
             assert cell(submission.notebook, name)["source"] == original["source"]
 
 
@@ -175,18 +177,18 @@ def test_files_are_never_read_through_links(tmp_path: Path) -> None:
     link = tmp_path / "link.ipynb"
     link.symlink_to(secret)
     with pytest.raises(Rejected):
-        ingest.fetch(link)
+        fetch(link)
     fifo = tmp_path / "fifo.ipynb"
     os.mkfifo(fifo)
     with pytest.raises(Rejected, match="regular"):
-        ingest.fetch(fifo)
+        fetch(fifo)
     folder = tmp_path / "folder.ipynb"
     folder.mkdir()
     with pytest.raises(Rejected):
-        ingest.fetch(folder)
+        fetch(folder)
     with pytest.raises(Rejected, match="missing"):
-        ingest.fetch(tmp_path / "none.ipynb")
-    assert ingest.supporting_files(tmp_path, {"data.csv": b"1"}) == {
+        fetch(tmp_path / "none.ipynb")
+    assert supporting_files(tmp_path, {"data.csv": b"1"}) == {
         "secret": b"{}",
         "data.csv": b"1",
     }
@@ -197,7 +199,7 @@ def test_files_are_never_read_through_links(tmp_path: Path) -> None:
 )
 def test_each_cell_gets_an_id_of_its_own(ids: list[str]) -> None:
     cells = [{"id": name} for name in ids]
-    ingest.unique_ids(cells)
+    unique_ids(cells)
     assert len({cell["id"] for cell in cells}) == len(ids)
     assert cells[0]["id"] == ids[0]
 
@@ -209,10 +211,10 @@ def test_supporting_files_that_would_stop_a_run_are_left_out(tmp_path: Path) -> 
     (tmp_path / "a.txt").write_text("x")
     with open(tmp_path / "hollow.bin", "wb") as file:
         file.truncate(1 << 40)
-    assert ingest.supporting_files(tmp_path, {}) == {"a.txt": b"x"}
+    assert supporting_files(tmp_path, {}) == {"a.txt": b"x"}
 
 
-def test_stubs_are_what_nbgrader_makes(template: ingest.Template) -> None:
+def test_stubs_are_what_nbgrader_makes(template: Template) -> None:
     from nbformat import from_dict
     from nbgrader.preprocessors import ClearSolutions
 

@@ -27,10 +27,11 @@ import pytest
 from proctor import jail
 from proctor.course.course import Course
 from proctor.grade import supervisor
-from proctor.grade.supervisor import Supervisor
+from proctor.grade.grading import Grader
 from proctor.notebook.template import Submission
 from proctor.record import recorder as record
-from proctor.record.recorder import Recorder, autograded
+from proctor.record.autograded import autograded
+from proctor.record.recorder import Recorder
 from proctor.verdict import NotebookVerdict
 from tests import fuzz
 from tests import test_grading as mini
@@ -345,11 +346,13 @@ def test_a_students_own_end_is_decided(make: Make, tmp_path: Path, end: str, run
     assignment = course.assignment(NAME)
     folders = {"ada": course.folder("submitted", "ada", NAME)}
     level = "none" if jail.probe() == "none" else "container"
-    with Recorder(assignment) as recorder, Supervisor(assignment, level) as grading:
+    with Recorder(assignment) as recorder, Grader(assignment, level) as grading:
         recorder.pending(folders)
-        before = next(grading.numbers)
+        before = next(grading.supervisor.numbers)
         graded = grading.grade("ada", folders["ada"])
-        assert next(grading.numbers) - before - 1 == runs + 1, "and one for the other notebook"
+        assert next(grading.supervisor.numbers) - before - 1 == runs + 1, (
+            "and one for the other notebook"
+        )
         assert graded.result.status == "graded"
         assert 0 < graded.result.score < ALL
         recorder.record(graded)
@@ -381,9 +384,7 @@ def test_a_warm_process_that_is_always_killed_ends_the_run(make: Make, tmp_path:
         time.sleep(0.02)
     done = finish(process)
     assert done.status == 1
-    assert "worker was killed, for the 6th time in a row" in " ".join(
-        done.stderr.split()
-    )
+    assert "worker was killed, for the 6th time in a row" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     results = done.submissions
     assert {name for name in people if results[name]["status"] == "graded"} == kept(root)
@@ -517,7 +518,7 @@ def test_a_gradebook_that_fell_behind_is_told_again(again: Path) -> None:
     assignment = course.assignment(NAME)
     folders = {name: course.folder("submitted", name, NAME) for name in course.students(NAME)}
     killed = Recorder(assignment)
-    with Supervisor(assignment) as grading:
+    with Grader(assignment) as grading:
         killed.__enter__()
         todo, _ = killed.pending(folders)
         assert set(todo) == {"ada"}
@@ -545,7 +546,7 @@ def test_what_cannot_be_recorded_keeps_nobody_else_out(
     assignment = course.assignment(NAME)
     folders = {name: course.folder("submitted", name, NAME) for name in course.students(NAME)}
     results = {}
-    with Recorder(assignment, force=True) as recorder, Supervisor(assignment) as grading:
+    with Recorder(assignment, force=True) as recorder, Grader(assignment) as grading:
         recorder.pending(folders)
         for graded in grading.grade_all(folders, 1):
             recorder.record(graded)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from nbgrader.api import Gradebook
 
-from proctor.notebook.template import nbgrader
+from proctor.notebook.cells import nbgrader
 from tests import classroom
 
 NAME = "01_tensor"

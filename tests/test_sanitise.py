@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
-from proctor.notebook import sanitise
+from proctor.notebook import outputs, sanitise
 
 SCRIPTS = [
     "<script>alert(1)</script>",
@@ -97,7 +97,7 @@ def test_ordinary_answers_stay_as_they_are(text: str) -> None:
 def test_outputs_are_cleaned_and_valid() -> None:
     svg = "<svg onload='alert(1)'><script>alert(2)</script></svg>"
     png = base64.b64encode(b"\x89PNG\r\n\x1a\n....").decode()
-    found = sanitise.outputs(
+    found = outputs.outputs(
         [
             {"output_type": "stream", "name": "stdout", "text": "hello"},
             {"output_type": "stream", "name": "<script>", "text": ["a", "b"]},
@@ -136,7 +136,7 @@ def test_outputs_are_cleaned_and_valid() -> None:
     assert found[6]["traceback"] == ["a", ""]
     assert len(found) == 8
     for nonsense in (None, 3, "x", {}):
-        assert sanitise.outputs(nonsense) == []
+        assert outputs.outputs(nonsense) == []
 
 
 def test_attachments_are_pictures_or_gone() -> None:
@@ -147,8 +147,8 @@ def test_attachments_are_pictures_or_gone() -> None:
         '"><script>.png': {"image/png": png},
         "c.png": "x",
     }
-    assert sanitise.attachments(found) == {"a.png": {"image/png": png}}
-    assert sanitise.attachments(None) == {}
+    assert outputs.attachments(found) == {"a.png": {"image/png": png}}
+    assert outputs.attachments(None) == {}
 
 
 HEAVY = [
@@ -173,12 +173,12 @@ def test_what_is_made_to_take_long_is_clean_at_once(text: str) -> None:
 
 
 def test_no_page_holds_more_outputs_than_it_can_show() -> None:
-    found = sanitise.outputs([{"output_type": "display_data"}] * 5000)
-    assert len(found) == sanitise.MAX_OUTPUTS + 1
+    found = outputs.outputs([{"output_type": "display_data"}] * 5000)
+    assert len(found) == outputs.MAX_OUTPUTS + 1
     assert "4000 more" in found[-1]["text"]
 
 
 @pytest.mark.parametrize("count", [True, -1, 1 << 40, "1", 2.0])
 def test_a_count_that_is_none_is_left_out(count: object) -> None:
-    [output] = sanitise.outputs([{"output_type": "execute_result", "execution_count": count}])
+    [output] = outputs.outputs([{"output_type": "execute_result", "execution_count": count}])
     assert output["execution_count"] is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proctor.notebook.template import nbgrader
+from proctor.notebook.cells import nbgrader
 from proctor.verdict import Result
 from tests import classroom, mutants
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proctor.course.packages import NUMBERED, module_name
 from proctor.errors import CourseError
 
 __all__ = ["check", "export_course", "export_notebook"]
@@ -25,7 +26,6 @@ MARKER = re.compile(r"\s*#+ *(BEGIN|END) SOLUTION\s*")
 WIDTH = 100
 
 ORIGIN = re.compile(r"^Exported from (.+\.ipynb) by `proctor export`; edit the notebook\.$", re.M)
-NUMBERED = re.compile(r"(\d+)_(.+)")
 
 INIT = '''"""One module a notebook, in the order of the assignments: each may import those above.
 
@@ -191,18 +191,6 @@ def _origin(path: Path, package_dir: Path) -> str:
     relative = Path(os.path.relpath(path.resolve(), package_dir.resolve().parent))
     outside = relative.parts[0] == ".." or len(relative.parts) == 1
     return "/".join(path.resolve().parts[-2:] if outside else relative.parts)
-
-
-def module_name(path: Path) -> str:
-    """The module that a notebook becomes: 02_activations.ipynb is `activations`."""
-    match = NUMBERED.fullmatch(path.stem)
-    name = match[2] if match else path.stem
-    if not name.isidentifier():
-        raise CourseError(
-            f"{path}: '{name}' cannot be the name of a module. "
-            "Rename the notebook to letters, digits and underscores, such as 01_tensor.ipynb."
-        )
-    return name
 
 
 def _public_names(tree: ast.Module, where: str) -> tuple[str, ...]:

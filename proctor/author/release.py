@@ -11,9 +11,9 @@ from __future__ import annotations
 import copy
 
 from proctor.errors import CourseError
-from proctor.grade.supervisor import Supervisor
-from proctor.notebook import template as ingest
-from proctor.notebook.template import Notebook, Submission, Template, nbgrader
+from proctor.grade.grading import Grader
+from proctor.notebook.cells import DEMO, Notebook, nbgrader
+from proctor.notebook.template import Submission, Template
 
 
 def solved(template: Template) -> Submission:
@@ -33,29 +33,29 @@ def _notebook(template: Template, replaced: dict[str, str]) -> Notebook:
     return {"cells": cells, "metadata": template.metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
-def check_template(supervisor: Supervisor, template: Template) -> None:
+def check_template(grader: Grader, template: Template) -> None:
     """Raise CourseError, naming cell and line, if the notebook would grade wrongly."""
-    files = supervisor.assignment.files
-    where = f"{supervisor.assignment.source / template.name}.ipynb"
+    files = grader.assignment.files
+    where = f"{grader.assignment.source / template.name}.ipynb"
     if tagged := [
         nbgrader(cell)["grade_id"]
         for cell in template.cells
-        if nbgrader(cell) and ingest.DEMO in cell["metadata"].get("tags", [])
+        if nbgrader(cell) and DEMO in cell["metadata"].get("tags", [])
     ]:
         raise CourseError(
-            f"{where}, cell '{tagged[0]}' is tagged '{ingest.DEMO}', so grading would leave it "
+            f"{where}, cell '{tagged[0]}' is tagged '{DEMO}', so grading would leave it "
             "out, but nbgrader knows it: take away the tag, or what Create Assignment says of it."
         )
-    right = supervisor.grade_notebook(template, solved(template), "release", files, 0)
+    right = grader.grade_notebook(template, solved(template), "release", files, 0)
     problems = [
-        f"{where}, {kind(supervisor, test.cell)} '{test.name}' fails for the instructor's "
+        f"{where}, {kind(grader, test.cell)} '{test.name}' fails for the instructor's "
         f"solution: {test.message}"
         for test in right.tests
         if test.status == "failed" and test.cell not in _manual(template)
     ]
-    empty = supervisor.grade_notebook(template, blank(template), "release", files, 0)
+    empty = grader.grade_notebook(template, blank(template), "release", files, 0)
     problems += [
-        f"{where}, {kind(supervisor, test.cell)} '{test.name}' passes for a blank notebook: it has "
+        f"{where}, {kind(grader, test.cell)} '{test.name}' passes for a blank notebook: it has "
         "to use what students write."
         for test in empty.tests
         if test.status == "passed"
@@ -64,8 +64,8 @@ def check_template(supervisor: Supervisor, template: Template) -> None:
         raise CourseError("\n".join(problems))
 
 
-def kind(supervisor: Supervisor, cell: str) -> str:
-    return "hidden test" if cell in supervisor.tests else "visible check"
+def kind(grader: Grader, cell: str) -> str:
+    return "hidden test" if cell in grader.tests else "visible check"
 
 
 def _manual(template: Template) -> set[str]:

@@ -13,50 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from traitlets import Enum, Float, Integer, List, Unicode
-from traitlets.config import Config, Configurable
+from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from proctor.author.export import module_name
-from proctor.course import packages
+from proctor.course import packages, released
+from proctor.course.packages import module_name
+from proctor.course.settings import Proctor, clocks, setting
 from proctor.errors import CourseError
-from proctor.grade import as_nbgrader as plain
-from proctor.notebook import template as ingest
+from proctor.notebook.template import Stubs, Template, read
 
 MAX_FILES = 48 << 20  # bytes of all supporting files: they are handed to each worker
-
-
-class Proctor(Configurable):
-    """What an instructor may set in nbgrader_config.py, as `c.Proctor.NAME = VALUE`."""
-
-    package = Unicode(
-        "", help="The package that the course builds, one module per notebook; '' if none."
-    ).tag(config=True)
-    suites = Unicode(
-        "tests/hidden", help="The folder of the hidden suites, one folder per assignment."
-    ).tag(config=True)
-    checks = Enum(
-        ["", "tester", "worker"],
-        "",
-        help="Where test cells run: 'tester' beside the student's code, which decides nothing "
-        "then; 'worker' in the student's process, as nbgrader has it. '' takes the tester for an "
-        "assignment with a hidden suite and for a course with a package, else the worker.",
-    ).tag(config=True)
-    packages = List(
-        Unicode(),
-        ["numpy"],
-        help="The packages that students may import, besides the standard library; where test "
-        "cells run in the worker, those that the instructor's notebooks import are added.",
-    ).tag(config=True)
-    isolation = Unicode(
-        "", help="Demand a level of isolation: full, container or none; '' takes the best."
-    ).tag(config=True)
-    cell_seconds = Float(10.0, help="How long a cell may run.").tag(config=True)
-    call_seconds = Float(
-        5.0, help="How long one call from a test into the student's code may take."
-    ).tag(config=True)
-    submission_seconds = Float(60.0, help="How long a notebook may take in all.").tag(config=True)
-    memory = Integer(1024, help="Megabytes that a notebook may use.").tag(config=True)
 
 
 class Course:
@@ -163,12 +129,18 @@ class Assignment:
         )
 
     @cached_property
-    def templates(self) -> Sequence[ingest.Template]:
+    def templates(self) -> Sequence[Template]:
         """What the instructor's notebooks are to grading; the main one first."""
         if self.checks == "worker":
-            return plain.templates(self.course, self.name, self.notebooks)
-        stubs = ingest.Stubs.of(self.course.config)
-        return [ingest.read(path, self.course.package, stubs) for path in self.notebooks]
+            return released.templates(
+                self.course.config,
+                self.course.db_url,
+                self.course.course_id,
+                self.name,
+                self.notebooks,
+            )
+        stubs = Stubs.of(self.course.config)
+        return [read(path, self.course.package, stubs) for path in self.notebooks]
 
     @cached_property
     def suite(self) -> Path | None:
@@ -185,8 +157,8 @@ class Assignment:
         """Supporting files: what stands beside the notebooks in source/."""
         config, found = self.course.config, {}
         left_out = [".ipynb_checkpoints"]
-        left_out += plain.setting(config, "CourseDirectory", "ignore", ["*.pyc", "__pycache__"])
-        excluded = plain.setting(config, "Autograde", "exclude_overwriting", {})
+        left_out += setting(config, "CourseDirectory", "ignore", ["*.pyc", "__pycache__"])
+        excluded = setting(config, "Autograde", "exclude_overwriting", {})
         theirs = set(map(os.path.normpath, excluded.get(self.name, [])))
         for path in sorted(self.source.rglob("*")):
             place = path.relative_to(self.source)
@@ -215,7 +187,7 @@ class Assignment:
         cell, notebook = course.settings.cell_seconds, course.settings.submission_seconds
         if self.checks == "tester":
             return cell, notebook
-        return plain.seconds(course.config, cell, notebook)
+        return clocks(course.config, cell, notebook)
 
     def prerequisites(self) -> list[tuple[str, str]]:
         """The package's modules that come before this assignment, compiled, in order."""
@@ -254,9 +226,9 @@ class Assignment:
                 continue
             digest.update(f"{path.relative_to(self.course.root)}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        digest.update(repr(ingest.Stubs.of(self.course.config)).encode())
+        digest.update(repr(Stubs.of(self.course.config)).encode())
         if self.checks == "worker":
-            digest.update(plain.rules(self.course.config, self.templates, self.seconds).encode())
+            digest.update(released.rules(self.course.config, self.templates, self.seconds).encode())
         return digest.hexdigest()
 
 

@@ -1,4 +1,6 @@
-"""The packages that a notebook may import: what the instructor's own notebooks and helpers do."""
+"""The package that a course builds, and those that its notebooks may import: what the instructor's
+own notebooks and helpers do.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,22 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from proctor.notebook import template as ingest
-from proctor.notebook.template import Rejected
+from proctor.errors import CourseError, Rejected
+from proctor.notebook.cells import parse
+
+NUMBERED = re.compile(r"(\d+)_(.+)")
+
+
+def module_name(path: Path) -> str:
+    """The module that a notebook becomes: 02_activations.ipynb is `activations`."""
+    match = NUMBERED.fullmatch(path.stem)
+    name = match[2] if match else path.stem
+    if not name.isidentifier():
+        raise CourseError(
+            f"{path}: '{name}' cannot be the name of a module. "
+            "Rename the notebook to letters, digits and underscores, such as 01_tensor.ipynb."
+        )
+    return name
 
 
 def imported(paths: Iterable[Path]) -> list[str]:
@@ -25,7 +41,7 @@ def imported(paths: Iterable[Path]) -> list[str]:
             sources.append(path.read_text(errors="replace"))
             continue
         with contextlib.suppress(Rejected):
-            cells = ingest.parse(path.read_bytes())["cells"]
+            cells = parse(path.read_bytes())["cells"]
             sources += [cell["source"] for cell in cells if cell["cell_type"] == "code"]
     names: list[str] = []
     bound: dict[str, str] = {}  # `import numpy as np`: np is numpy

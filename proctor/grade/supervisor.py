@@ -1,23 +1,18 @@
-"""The supervisor: starts a worker and a tester per notebook, watches the clock, collects what was
-decided.
+"""The supervisor: starts a worker and a tester per notebook, and watches the clocks.
 
-No verdict from the tester means no points; a worker's exit code means nothing.
+A worker's exit code means nothing; what the tester has told is what was decided.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
-import queue
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -25,12 +20,8 @@ from proctor import jail
 from proctor.course import packages
 from proctor.course.course import Assignment
 from proctor.errors import CourseError, ProctorError
-from proctor.grade import as_nbgrader as plain
-from proctor.notebook import template as ingest
-from proctor.notebook.template import GradeCell, Rejected, Submission, Template
-from proctor.processes import frames as codec
 from proctor.processes.forks import Lost, Warm
-from proctor.verdict import NotebookVerdict, Result, TestResult
+from proctor.processes.frames import Frames, encode
 
 SLACK = 5.0  # seconds that the tester has, beyond the notebook's own, to tell what it decided
 ATTEMPTS = 3  # at a notebook whose processes are killed by somebody else
@@ -38,21 +29,21 @@ RESTARTS = 5  # of killed warm processes while no submission comes through
 
 
 @dataclass(frozen=True)
-class Graded:
-    """A submission's result and its graded notebooks, by name."""
+class Run:
+    """What was decided of a notebook, in order; a note if it was cut short; and whether somebody
+    else than proctor killed its worker.
+    """
 
-    result: Result
-    notebooks: dict[str, tuple[Submission, NotebookVerdict]]
+    events: list[dict[str, Any]]
+    note: str | None = None
+    unsure: bool = False
 
 
 class Supervisor:
-    """Grades submissions of one assignment with warm processes: `with Supervisor(assignment) as
-    it:`.
-    """
+    """The warm processes of one assignment: `with Supervisor(assignment) as supervisor:`."""
 
-    def __init__(self, assignment: Assignment, isolation: str = "", explain: bool = False) -> None:
-        self.assignment, self.explain = assignment, explain
-        self.measure = False  # have each notebook say what it cost, for a bench
+    def __init__(self, assignment: Assignment, isolation: str = "") -> None:
+        self.assignment = assignment
         self.settings = assignment.course.settings
         self.isolation = _isolation(isolation or self.settings.isolation)
         self.numbers = itertools.count(1)
@@ -60,7 +51,6 @@ class Supervisor:
         self.mending = threading.Lock()
         self.closed = False
         self.restarts = 0
-        self.tests: dict[str, list[tuple[str, float]]] = {}  # grade cell: its hidden tests
 
     def start(self) -> None:
         """Start the warm processes, without waiting for them."""
@@ -77,7 +67,7 @@ class Supervisor:
                 "packages": list(self.settings.packages),
                 "wanted": self.assignment.wanted,
                 "companions": sorted(packages.companions(self.assignment.wanted)),
-                "plain": self.assignment.checks == "worker",
+                "in_process": self.assignment.checks == "worker",
             },
         )
         self.resources.callback(worker.close)
@@ -121,12 +111,17 @@ class Supervisor:
                     if self.tester.process.poll() is not None:
                         self.tester = self._start_tester()
 
+    def inventory(self) -> list[Any]:
+        """The hidden tests, once the processes are up: name, groups and points of each."""
+        _, tester = self._warm()
+        found: list[Any] = json.loads(tester.ready())
+        return found
+
     def __enter__(self) -> Supervisor:
         if not hasattr(self, "tester"):
             self.start()
         try:
-            _, tester = self._warm()
-            self.tests = claims(self.assignment, json.loads(tester.ready()))
+            self._warm()
         except BaseException:
             self.close()
             raise
@@ -145,193 +140,32 @@ class Supervisor:
         with self.mending:
             self.resources.close()
 
-    @property
-    def total(self) -> float:
-        """What the assignment is worth."""
-        return sum(
-            cell.points
-            for template in self.assignment.templates
-            for cell in template.grade_cells.values()
-        )
-
-    def grade_all(
-        self, submissions: Mapping[str, Path], jobs: int
-    ) -> Generator[Graded, None, None]:
-        """Grade each student's folder, `jobs` at a time, as they come.
-
-        Who stops listening, as Ctrl-C does, ends what is at work and closes the supervisor.
-        """
-        slots: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(jobs):
-            slots.put(slot)
-
-        def one(student: str, folder: Path) -> Graded:
-            slot = slots.get()
-            try:
-                return self.grade(student, folder, slot)
-            finally:
-                slots.put(slot)
-
-        with ThreadPoolExecutor(jobs) as pool:
-            futures = [pool.submit(one, student, folder) for student, folder in submissions.items()]
-            try:
-                for future in as_completed(futures):
-                    yield future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                self.close()
-                raise
-
-    def grade(self, student: str, folder: Path, slot: int = 0) -> Graded:
-        """Grade one student's folder. Never raises for what a submission holds."""
-        started = time.monotonic()
-        result = Result(student, "graded", str(self.isolation), total=self.total)
-        notebooks: dict[str, tuple[Submission, NotebookVerdict]] = {}
-        try:
-            files = ingest.supporting_files(folder, self.assignment.files)
-            rejections = []
-            for template in self.assignment.templates:
-                try:
-                    data = ingest.fetch(folder / f"{template.name}.ipynb")
-                    submission = ingest.ingest(data, template)
-                except Rejected as error:
-                    rejections.append(f"{template.name}.ipynb: {error}")
-                    verdict = NotebookVerdict(template.name, self._undecided(template, str(error)))
-                else:
-                    key = hashlib.sha256(data).hexdigest() + self.assignment.fingerprint
-                    verdict = self.grade_notebook(template, submission, key, files, slot)
-                    notebooks[template.name] = submission, verdict
-                    result.notes += submission.notes + verdict.notes
-                    result.unsure = result.unsure or verdict.unsure
-                result.tests += verdict.tests
-            if not notebooks:
-                result.status, result.error = "rejected", " ".join(rejections)
-            else:
-                result.notes += rejections
-        except (ProctorError, OSError) as error:
-            result.status, result.error = "failed", f"The grading itself failed: {error}"
-        except Exception as error:  # a defect of ours: the others are graded all the same
-            said = f"{type(error).__name__}: {error}"
-            result.status, result.error = "failed", f"The grading itself failed: {said}"
-        if result.status != "graded":
-            result.tests = []
-        result.seconds = time.monotonic() - started
-        return Graded(result, notebooks)
-
-    def grade_notebook(
-        self,
-        template: Template,
-        submission: Submission,
-        key: str,
-        files: Mapping[str, bytes],
-        slot: int,
-    ) -> NotebookVerdict:
-        """Run one notebook in a worker and decide it in a tester."""
-        job = self._job(template, submission, key)
-        if isinstance(template, plain.PlainTemplate):
-            files = {**files, **plain.own_file(template, submission)}
-        events, note, unsure = self._run_until_sure(job, files, slot)
-        verdict = NotebookVerdict(template.name, notes=[note] if note else [], unsure=unsure)
-        verdict.events = events if self.measure else []
-        checks: dict[str, str] = {}
-        tests: dict[str, dict[str, Any]] = {}
-        words: dict[str, plain.Word] = {}
-        for event in events:
-            if event["event"] == "cell":
-                verdict.outputs[event["cell"]] = event["outputs"]
-                words[event["cell"]] = plain.Word(*event["word"])
-                if event["note"]:
-                    verdict.notes.append(f"cell '{event['cell']}': {event['note']}")
-            elif event["event"] == "check":
-                checks[event["cell"]] = event["message"]
-            elif event["event"] == "test":
-                tests[event["test"]] = event
-        for cell in template.grade_cells.values():
-            if isinstance(template, plain.PlainTemplate):
-                verdict.tests.append(plain.decide(template, cell, submission, words))
-            elif cell.manual:
-                verdict.tests += [_manual(template, cell, submission)]
-            elif cell.name in self.tests:
-                verdict.tests += [
-                    _hidden(template, cell, name, points, tests.get(name))
-                    for name, points in self.tests[cell.name]
-                ]
-            else:
-                verdict.tests.append(_check(template, cell, checks.get(cell.name)))
-        return verdict
-
-    def _undecided(self, template: Template, why: str) -> list[TestResult]:
-        """The tests of a notebook that could not be read: none passed."""
-        results = []
-        for cell in template.grade_cells.values():
-            for name, points in self.tests.get(cell.name, [(cell.name, cell.points)]):
-                results.append(
-                    TestResult(name, template.name, cell.name, 0.0, points, "failed", why)
-                )
-        return results
-
-    def _job(self, template: Template, submission: Submission, key: str) -> dict[str, Any]:
-        cells = []
-        for cell in submission.notebook["cells"]:
-            grade = template.grade_cells.get(ingest.nbgrader(cell).get("grade_id", ""))
-            if cell["cell_type"] != "code" or (grade and grade.name in self.tests):
-                continue
-            if plain.skipped(cell) or (self.assignment.checks == "tester" and ingest.is_demo(cell)):
-                continue
-            visible = grade and not grade.manual and self.assignment.checks == "tester"
-            kind = "check" if visible else "student"
-            cells.append(
-                {
-                    "id": grade.name if kind == "check" and grade else cell["id"],
-                    "kind": kind,
-                    "source": cell["source"],
-                }
-            )
-        return {
-            "cells": cells,
-            "imports": template.imports,
-            "tests": [
-                name for cell in template.grade_cells for name, _ in self.tests.get(cell, [])
-            ],
-            "seed": hashlib.sha256(key.encode()).hexdigest(),
-            "ignored": plain.ignored(self.assignment.course.config),
-            "cell_seconds": self.assignment.seconds[0],
-            "call_seconds": self.settings.call_seconds,
-            "explain": self.explain,
-            "measure": self.measure,
-        }
-
-    def _run_until_sure(
-        self, job: dict[str, Any], files: Mapping[str, bytes], slot: int
-    ) -> tuple[list[dict[str, Any]], str | None, bool]:
-        """What `_run` gives, run again when a process of ours was killed from outside.
+    def run(self, job: dict[str, Any], files: Mapping[str, bytes], slot: int = 0) -> Run:
+        """Run a notebook's cells and tests; again when a process of ours was killed from outside.
 
         A worker may have done it to itself, where the jail cannot keep it from that. So what was
         decided stands at the last attempt, but the result is not kept: the next run tries anew.
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                events, note, unsure = self._run(job, files, slot)
+                run = self._run(job, files, slot)
             except Lost:
                 if attempt == ATTEMPTS:
                     raise
                 continue
-            if not unsure:
+            if not run.unsure:
                 break
         else:
             note = (
                 f"its process was killed from outside {ATTEMPTS} times (is this machine short of "
                 "memory?): what was decided by then counts until the next run"
             )
+            run = replace(run, note=note)
         self.restarts = 0
-        return events, note, unsure
+        return run
 
-    def _run(
-        self, job: dict[str, Any], files: Mapping[str, bytes], slot: int
-    ) -> tuple[list[dict[str, Any]], str | None, bool]:
-        """The events of a job, a note if it was cut short, and whether somebody else than proctor
-        killed its worker. Raises Lost where that keeps it from being decided.
-        """
+    def _run(self, job: dict[str, Any], files: Mapping[str, bytes], slot: int) -> Run:
+        """One attempt. Raises Lost where somebody's kill keeps it from being decided."""
         worker, tester = self._warm()
         number = next(self.numbers)
         limits = jail.Limits(
@@ -355,16 +189,16 @@ class Supervisor:
             ):  # a worker that cannot start says nothing, and no cell runs
                 channel.settimeout(SLACK)
                 seed = int(job["seed"][:8], 16)
-                codec.Frames(channel).send(codec.encode((dict(files), seed), _no_reference))
+                Frames(channel).send(encode((dict(files), seed), _no_reference))
             channel.setblocking(True)
             tester.fork({"job": number}, [testers.fileno(), channel.fileno()])
             testers.close()
             channel.close()
-            frames = codec.Frames(mine)
+            frames = Frames(mine)
             frames.send(json.dumps(job).encode())
             events, note = self._collect(frames)
             ended = bool(events) and bool(events[-1].get("ended"))
-            return events, note, ended and _killed(worker, number, limits)
+            return Run(events, note, ended and _killed(worker, number, limits))
         except Lost:
             raise
         except (OSError, ProctorError) as error:
@@ -377,7 +211,7 @@ class Supervisor:
             for connection in (mine, testers, channel, workers):
                 connection.close()
 
-    def _collect(self, tester: codec.Frames) -> tuple[list[dict[str, Any]], str | None]:
+    def _collect(self, tester: Frames) -> tuple[list[dict[str, Any]], str | None]:
         deadline = time.monotonic() + self.assignment.seconds[1] + SLACK
         events: list[dict[str, Any]] = []
         try:
@@ -431,84 +265,3 @@ def _isolation(wanted: str) -> jail.Isolation:
             "doctor` to see what is missing."
         )
     return level
-
-
-def claims(assignment: Assignment, inventory: Iterable[Any]) -> dict[str, list[tuple[str, float]]]:
-    """Which hidden tests decide which grade cell. Raises CourseError where points do not add up."""
-    cells = {
-        cell.name: (template, cell)
-        for template in assignment.templates
-        for cell in template.grade_cells.values()
-        if not cell.manual
-    }
-    found: dict[str, list[tuple[str, float]]] = {}
-    for name, groups, points in inventory:
-        claimed = next((group for group in groups if group in cells), None)
-        if claimed is None:
-            raise CourseError(
-                f"{assignment.name}: hidden test {name} belongs to no grade cell. Name a grade "
-                f"cell '{groups[1]}' in {assignment.source}, or move the test."
-            )
-        found.setdefault(claimed, []).append((name, points))
-    for cell_name, tests in found.items():
-        template, cell = cells[cell_name]
-        total = sum(points for _, points in tests)
-        if abs(total - cell.points) > 1e-6:
-            raise CourseError(
-                f"{assignment.name}: grade cell '{cell_name}' is worth {cell.points:g} points, its "
-                f"suite adds up to {total:g}. Make them agree: "
-                f"{assignment.source / template.name}.ipynb or {assignment.suite}."
-            )
-    return found
-
-
-def _manual(template: Template, cell: GradeCell, submission: Submission) -> TestResult:
-    source = next(
-        (
-            c["source"]
-            for c in submission.notebook["cells"]
-            if ingest.nbgrader(c).get("grade_id") == cell.name
-        ),
-        "",
-    )
-    if source.strip() == template.stubs.get(cell.name, "").strip():
-        return TestResult(
-            cell.name, template.name, cell.name, 0.0, cell.points, "failed", "No answer."
-        )
-    return TestResult(
-        cell.name,
-        template.name,
-        cell.name,
-        0.0,
-        cell.points,
-        "manual",
-        "Waits to be graded by hand.",
-    )
-
-
-def _check(template: Template, cell: GradeCell, message: str | None) -> TestResult:
-    if message is None:
-        message = "Not reached."
-    points = cell.points if message == "" else 0.0
-    status = "failed" if message else "passed"
-    return TestResult(cell.name, template.name, cell.name, points, cell.points, status, message)
-
-
-def _hidden(
-    template: Template, cell: GradeCell, name: str, points: float, event: dict[str, Any] | None
-) -> TestResult:
-    if event is None:
-        return TestResult(name, template.name, cell.name, 0.0, points, "failed", "Not reached.")
-    earned = points if event["passed"] else 0.0
-    status = "passed" if event["passed"] else "failed"
-    return TestResult(
-        name,
-        template.name,
-        cell.name,
-        earned,
-        points,
-        status,
-        event["message"],
-        event["misconception"],
-        detail=event.get("detail", ""),
-    )

@@ -8,8 +8,6 @@ markdown keeps its markup but no HTML, JavaScript and widgets go.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import html
 import re
 from typing import Any
@@ -17,29 +15,35 @@ from typing import Any
 import nh3
 
 MAX_TEXT = 200_000  # characters of one output, or of one text cell
+
 MAX_TAGS = 5_000  # in the HTML of one output: a parser's time grows with the square of its depth
-MAX_OUTPUTS = 1_000  # of one cell
+
 MAX_FORMULAS = 100  # of one text cell: for the end of each, nbconvert reads all that follows
 
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
+
 _SCHEME = re.compile(r"(?:java|vb|live)script:|data:|file:|attachment:")
+
 # All of its backslashes: if one of two stayed, the macro would come out.
 _MACRO = re.compile(
     r"\\+(?=(?:href|require|csname|cssId|class|style|unicode|special|html\w*|data)\b)"
 )
+
 _MERMAID = re.compile(r"((?:(?<!`)`{3,}|(?<!~)~{3,})[^\S\n]*)mermaid", re.IGNORECASE)
+
 _LONG_NUMBER = re.compile(r"&(?=#[xX]?[0-9a-fA-F]{8})")  # no character's; Python may not read it
+
 # A browser repeats these in each paragraph until they are closed; without attributes, three times
 # at most. nh3 leaves them no attribute that could be seen.
 _REPEATED = re.compile(
     r"<(b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?=[\s/])[^>]*>?", re.IGNORECASE
 )
+
 _IGNORED = re.compile(r"[\s\\\x00-\x20\u200b-\u200f]+")
+
 _CONTROLS = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]"
 )  # but for ESC, which colours a traceback
-
-Output = dict[str, Any]
 
 
 def markdown(text: str) -> str:
@@ -75,21 +79,10 @@ def markup(text: str) -> str:
 
 def escaped(text: str) -> str:
     """Text that stands in HTML as it is; the page's mathematics takes no macro from it."""
-    return html.escape(_MACRO.sub("", _text(text)))
+    return html.escape(_MACRO.sub("", text_of(text)))
 
 
-def _picture(mime: str, data: Any) -> str | None:
-    """Base64 of a picture, or None if it is none."""
-    try:
-        text = "".join(data) if isinstance(data, list) else data
-        raw = base64.b64decode(text, validate=False)
-    except (TypeError, ValueError, binascii.Error):
-        return None
-    magic = {"image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff", "image/gif": b"GIF8"}[mime]
-    return base64.b64encode(raw).decode() if raw.startswith(magic) else None
-
-
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     text = (
         "".join(value)
         if isinstance(value, list) and all(isinstance(v, str) for v in value)
@@ -100,70 +93,3 @@ def _text(value: Any) -> str:
         if isinstance(text, str)
         else ""
     )
-
-
-def _bundle(data: Any) -> dict[str, str]:
-    """The representations of a result that are safe to show."""
-    kept: dict[str, str] = {}
-    if not isinstance(data, dict):
-        return kept
-    for mime in ("image/png", "image/jpeg", "image/gif"):
-        if mime in data and (picture := _picture(mime, data[mime])):
-            kept[mime] = picture
-    if isinstance(data.get("image/svg+xml"), (str, list)):
-        # an <img> runs no script, whatever the SVG holds
-        encoded = base64.b64encode(_text(data["image/svg+xml"]).encode()).decode()
-        address = f"data:image/svg+xml;base64,{encoded}"
-        kept["text/html"] = f'<img alt="" style="max-width: 100%" src="{address}">'
-    elif data.get("text/html"):
-        kept["text/html"] = markup(_text(data["text/html"]))
-    if data.get("text/markdown") and "text/html" not in kept:
-        kept["text/markdown"] = markdown(_text(data["text/markdown"]))
-    kept["text/plain"] = _text(data.get("text/plain", "")) or " "
-    return kept
-
-
-def outputs(items: Any) -> list[Output]:
-    """The outputs of a student's cell as valid nbformat, with nothing in them that could run."""
-    clean: list[Output] = []
-    items = items if isinstance(items, list) else []
-    for item in items[:MAX_OUTPUTS]:
-        kind = item.get("output_type") if isinstance(item, dict) else None
-        if kind == "stream":
-            name = "stderr" if item.get("name") == "stderr" else "stdout"
-            clean.append({"output_type": "stream", "name": name, "text": _text(item.get("text"))})
-        elif kind == "error":
-            trace = item.get("traceback")
-            clean.append(
-                {
-                    "output_type": "error",
-                    "ename": _text(item.get("ename"))[:200],
-                    "evalue": _text(item.get("evalue"))[:2000],
-                    "traceback": [_text(line) for line in trace[:100]]
-                    if isinstance(trace, list)
-                    else [],
-                }
-            )
-        elif kind in ("display_data", "execute_result"):
-            shown: Output = {"output_type": kind, "data": _bundle(item.get("data")), "metadata": {}}
-            if kind == "execute_result":
-                count = item.get("execution_count")
-                known = type(count) is int and 0 <= count < 1 << 31
-                shown["execution_count"] = count if known else None
-            clean.append(shown)
-    if len(items) > MAX_OUTPUTS:
-        text = f"[{len(items) - MAX_OUTPUTS} more outputs are not shown.]\n"
-        clean.append({"output_type": "stream", "name": "stdout", "text": text})
-    return clean
-
-
-def attachments(found: Any) -> dict[str, dict[str, str]]:
-    """The pictures that a student pasted into a markdown cell."""
-    kept: dict[str, dict[str, str]] = {}
-    for name, bundle in found.items() if isinstance(found, dict) else []:
-        if not isinstance(bundle, dict) or not re.fullmatch(r"[\w .()-]{1,100}", str(name)):
-            continue
-        for mime in ("image/png", "image/jpeg", "image/gif"):
-            if mime in bundle and (picture := _picture(mime, bundle[mime])):
-                kept[name] = {mime: picture}
-    return kept

@@ -10,99 +10,19 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from proctor.course.course import Assignment
 from proctor.errors import ProctorError
-from proctor.grade import as_nbgrader as plain
-from proctor.grade.supervisor import Graded
-from proctor.notebook import sanitise
-from proctor.notebook import template as ingest
-from proctor.notebook.template import Notebook, Submission, nbgrader
+from proctor.notebook.cells import nbgrader
+from proctor.notebook.files import fetch, supporting_files
+from proctor.record.autograded import autograded
 from proctor.record.gradebook import Book, Entry, Place
 from proctor.record.store import Store, Stored
-from proctor.verdict import NotebookVerdict, Result, TestResult
-
-
-def number(value: float) -> str:
-    """Points as people write them: 7.5, 12."""
-    return f"{round(value, 4):g}"
-
-
-def autograded(submission: Submission, verdict: NotebookVerdict) -> Notebook:
-    """The graded notebook: students' outputs made harmless, the points in each grade cell.
-
-    nbgrader reads a grade cell's points from its `execute_result`, so only proctor writes one
-    there.
-    """
-    tests: dict[str, list[TestResult]] = {}
-    for test in verdict.tests:
-        tests.setdefault(test.cell, []).append(test)
-    cells = []
-    for count, cell in enumerate(submission.notebook["cells"], 1):
-        meta = nbgrader(cell)
-        cell = {**cell, "source": cell["source"]}
-        if cell["cell_type"] == "raw":
-            cell["cell_type"] = "markdown"
-        if cell["cell_type"] == "markdown":
-            if not ingest.is_locked(meta) and cell["id"] not in submission.given:
-                cell["source"] = sanitise.markdown(cell["source"])
-            if "attachments" in cell:
-                cell["attachments"] = sanitise.attachments(cell["attachments"])
-        else:
-            decided = tests.get(meta.get("grade_id", ""), [])
-            if meta.get("grade") and not meta.get("solution"):
-                cell["outputs"] = [_points(decided, count)]
-                if any(test.decided == "student" for test in decided):
-                    own = sanitise.outputs(verdict.outputs.get(cell["id"]))
-                    cell["outputs"] += plain.beside(own)
-            else:
-                cell["outputs"] = sanitise.outputs(verdict.outputs.get(cell["id"]))
-            cell["execution_count"] = count
-        cells.append(cell)
-    return {**submission.notebook, "cells": cells}
-
-
-def total(tests: list[TestResult]) -> float:
-    """The points of a grade cell's tests; parts of it may be thirds."""
-    points = sum(test.points for test in tests)
-    return points if len(tests) == 1 else round(points, 4)
-
-
-def _points(tests: list[TestResult], count: int) -> dict[str, Any]:
-    # all digits: it is what nbgrader reads
-    points = repr(total(tests)).removesuffix(".0")
-    rows = "".join(
-        f"<tr><td>{'passed' if test.status == 'passed' else 'failed'}</td>"
-        f"<td>{number(test.points)} of {number(test.max_points)}</td>"
-        f"<td>{sanitise.escaped(test.message)}</td></tr>"
-        for test in tests
-    )
-    table = f"<table cellpadding='6'><tr><th>test</th><th>points</th><th></th></tr>{rows}</table>"
-    if any(test.decided == "student" for test in tests):
-        table += f"<p>{plain.DECIDED}</p>"
-    return {
-        "output_type": "execute_result",
-        "execution_count": count,
-        "metadata": {},
-        "data": {"text/plain": points, "text/html": table},
-    }
-
+from proctor.verdict import Change, Graded, Result, TestResult, change, total
 
 GROUP = 100  # submissions in one transaction of the gradebook
 MAX_TIMESTAMP = 100  # characters
-
-
-@dataclass(frozen=True)
-class Change:
-    """How a student's score moved when a submission was graded again."""
-
-    student: str
-    before: float
-    after: float
-    moved: tuple[str, ...]  # tests that were passed and are not, or the other way round
 
 
 class Recorder:
@@ -222,7 +142,7 @@ class Recorder:
         from nbgrader.utils import parse_utc
 
         try:
-            text = ingest.fetch(submitted / "timestamp.txt")[:MAX_TIMESTAMP].decode().strip()
+            text = fetch(submitted / "timestamp.txt")[:MAX_TIMESTAMP].decode().strip()
             # formgrader shows it in another time zone: no other one has the first or the last year
             known = bool(text) and 1970 <= parse_utc(text).year < 9999
         except Exception:  # dateutil opens files of time zones, and raises what they make it raise
@@ -240,7 +160,7 @@ class Recorder:
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
             # what the worker had: a file that is huge, or that nobody may read, stops no run
-            for name, data in ingest.supporting_files(submitted, self.assignment.files).items():
+            for name, data in supporting_files(submitted, self.assignment.files).items():
                 _place(fresh / name, data)
             for name, notebook in notebooks.items():
                 text = json.dumps(notebook, ensure_ascii=False, sort_keys=True)
@@ -284,17 +204,6 @@ def _place(target: Path, data: bytes) -> None:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-
-
-def change(before: Result, after: Result) -> Change | None:
-    """How a score moved; None if nothing did."""
-    old = {(test.notebook, test.name): test.status for test in before.tests}
-    new = {(test.notebook, test.name): test.status for test in after.tests}
-    moved = [name for (place, name), status in new.items() if old.get((place, name)) != status]
-    moved += [name for place, name in old if (place, name) not in new]
-    if before.score == after.score and not moved:
-        return None
-    return Change(after.student, before.score, after.score, tuple(moved))
 
 
 @contextlib.contextmanager

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from proctor.course.course import Assignment, environment
-from proctor.errors import ProctorError
-from proctor.notebook import template as ingest
+from proctor.errors import ProctorError, Rejected
+from proctor.notebook.files import fetch, supporting_files
 from proctor.record.gradebook import Place
 from proctor.verdict import Result, TestResult
 
@@ -50,11 +50,11 @@ class Store:
         names = [f"{template.name}.ipynb" for template in self.assignment.templates]
         for name in names:
             try:
-                data = ingest.fetch(folder / name)
-            except ingest.Rejected as error:
+                data = fetch(folder / name)
+            except Rejected as error:
                 data = str(error).encode()
             digest.update(os.fsencode(f"{name}\0{hashlib.sha256(data).hexdigest()}\0"))
-        for name, data in sorted(ingest.supporting_files(folder, {}).items()):
+        for name, data in sorted(supporting_files(folder, {}).items()):
             digest.update(os.fsencode(f"{name}\0{hashlib.sha256(data).hexdigest()}\0"))
         return digest.hexdigest()
 

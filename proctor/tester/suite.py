@@ -10,13 +10,12 @@ import hashlib
 import inspect
 import json
 import os
-import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.random  # in the warm process, so that no fork has to
@@ -25,9 +24,6 @@ import pytest
 from proctor import testing
 from proctor.tester.proxy import RemoteError, Student, WorkerGone
 from proctor.verdict import MAX_MESSAGE, printable
-
-if TYPE_CHECKING:
-    from proctor.tester.tester import Grading
 
 Serve = Callable[["Suite", str], None]  # until the supervisor hangs up; the text is the inventory
 
@@ -122,7 +118,8 @@ class Suite:
         self.items: list[pytest.Item] = []
         self.tests: dict[pytest.Item, HiddenTest] = {}
         self.errors: list[str] = []
-        self.grading: Grading | None = None
+        self.submission: Student | None = None
+        self.seed = ""
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "points(n): what a hidden test is worth")
@@ -148,33 +145,10 @@ class Suite:
         self.serve(self, json.dumps(inventory))
         return True
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_pyfunc_call(self) -> Generator[None, object, object]:
-        with self.counted():
-            return (yield)
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(
-        self, fixturedef: pytest.FixtureDef[Any]
-    ) -> Generator[None, object, object]:
-        theirs = fixturedef.baseid  # of a plugin, as ours, there is none
-        with self.counted() if theirs else contextlib.nullcontext():
-            return (yield)
-
-    @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
-        """What is done here is the suite's own."""
-        before = time.process_time()
-        try:
-            yield
-        finally:
-            if self.grading is not None:
-                self.grading.own += time.process_time() - before
-
     @pytest.fixture
     def student(self) -> Student:
-        assert self.grading is not None
-        return self.grading.student
+        assert self.submission is not None
+        return self.submission
 
     @pytest.fixture
     def reference(self) -> Any:
@@ -182,8 +156,7 @@ class Suite:
 
     @pytest.fixture
     def rng(self, request: pytest.FixtureRequest) -> np.random.Generator:
-        assert self.grading is not None
-        return np.random.default_rng(seed(self.grading.job["seed"], request.node.nodeid))
+        return np.random.default_rng(seed(self.seed, request.node.nodeid))
 
     def rehearse(self, config: pytest.Config) -> None:
         """Let pytest walk through all tests, without a line of theirs: what it does for the first
@@ -197,24 +170,27 @@ class Suite:
             item._initrequest()  # as pytest does before it runs one again
         config.pluginmanager.unregister(rehearsal)
 
-    def run(self, items: list[pytest.Item], grading: Grading) -> None:
-        """Run these tests for one submission and tell how each ended."""
+    def run(
+        self, wanted: set[str], submission: Student, key: str, explain: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Run these tests for one submission; how each ended."""
         import hypothesis.core
 
-        self.grading = grading
-        vars(hypothesis.core)["global_force_seed"] = seed(grading.job["seed"], "hypothesis")
+        self.submission, self.seed = submission, key
+        vars(hypothesis.core)["global_force_seed"] = seed(key, "hypothesis")
+        items = [item for item in self.items if self.tests[item].name in wanted]
         for item, following in zip_longest(items, items[1:]):
             testing.take_kind()
             failure = attempt(item, following)
-            event: dict[str, Any] = {"test": self.tests[item].name, "message": ""}
-            event["misconception"] = None
+            event: dict[str, Any] = {"event": "test", "test": self.tests[item].name}
+            event |= {"passed": failure is None, "message": "", "misconception": None}
             if failure is not None:
                 event["message"], event["misconception"] = explain_test(item, failure)
-                if grading.job.get("explain"):
+                if explain:
                     event["detail"] = _trace(failure)
                     if isinstance(failure, RemoteError):
                         event["detail"] += printable(failure.remote_traceback)
-            grading.events(event="test", passed=failure is None, seconds=grading.lap(), **event)
+            yield event
 
 
 class Rehearsal:

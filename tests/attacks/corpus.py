@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proctor.notebook.template import Stubs, nbgrader
+from proctor.notebook.cells import nbgrader
+from proctor.notebook.template import Stubs
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "attacks.md"

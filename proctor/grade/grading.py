@@ -1,0 +1,293 @@
+"""One submission to one result: what is to be run of it, and what its points mean.
+
+No verdict from the tester means no points.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import queue
+import time
+from collections.abc import Generator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from proctor.course.course import Assignment
+from proctor.course.settings import ignored
+from proctor.errors import CourseError, ProctorError, Rejected
+from proctor.grade import as_nbgrader
+from proctor.grade.supervisor import Supervisor
+from proctor.notebook.cells import is_demo, is_skipped, nbgrader
+from proctor.notebook.files import fetch, supporting_files
+from proctor.notebook.template import GradeCell, Submission, Template
+from proctor.verdict import Graded, NotebookVerdict, Result, TestResult, Word
+
+
+class Grader:
+    """Grades submissions of one assignment: `with Grader(assignment) as grader:`."""
+
+    def __init__(self, assignment: Assignment, isolation: str = "", explain: bool = False) -> None:
+        self.assignment, self.explain = assignment, explain
+        self.settings = assignment.course.settings
+        self.supervisor = Supervisor(assignment, isolation)
+        self.isolation = self.supervisor.isolation
+        self.tests: dict[str, list[tuple[str, float]]] = {}  # grade cell: its hidden tests
+
+    def start(self) -> None:
+        """Start the warm processes, without waiting for them."""
+        self.supervisor.start()
+
+    def __enter__(self) -> Grader:
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(self.supervisor)
+            self.tests = claims(self.assignment, self.supervisor.inventory())
+            undo.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.supervisor.close()
+
+    @property
+    def total(self) -> float:
+        """What the assignment is worth."""
+        return sum(
+            cell.points
+            for template in self.assignment.templates
+            for cell in template.grade_cells.values()
+        )
+
+    def grade_all(
+        self, submissions: Mapping[str, Path], jobs: int
+    ) -> Generator[Graded, None, None]:
+        """Grade each student's folder, `jobs` at a time, as they come.
+
+        Who stops listening, as Ctrl-C does, ends what is at work and closes the supervisor.
+        """
+        slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(jobs):
+            slots.put(slot)
+
+        def one(student: str, folder: Path) -> Graded:
+            slot = slots.get()
+            try:
+                return self.grade(student, folder, slot)
+            finally:
+                slots.put(slot)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            futures = [pool.submit(one, student, folder) for student, folder in submissions.items()]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self.close()
+                raise
+
+    def grade(self, student: str, folder: Path, slot: int = 0) -> Graded:
+        """Grade one student's folder. Never raises for what a submission holds."""
+        started = time.monotonic()
+        result = Result(student, "graded", str(self.isolation), total=self.total)
+        notebooks: dict[str, tuple[Submission, NotebookVerdict]] = {}
+        try:
+            files = supporting_files(folder, self.assignment.files)
+            rejections = []
+            for template in self.assignment.templates:
+                try:
+                    data = fetch(folder / f"{template.name}.ipynb")
+                    submission = template.submission(data)
+                except Rejected as error:
+                    rejections.append(f"{template.name}.ipynb: {error}")
+                    verdict = NotebookVerdict(template.name, self._undecided(template, str(error)))
+                else:
+                    key = hashlib.sha256(data).hexdigest() + self.assignment.fingerprint
+                    verdict = self.grade_notebook(template, submission, key, files, slot)
+                    notebooks[template.name] = submission, verdict
+                    result.notes += submission.notes + verdict.notes
+                    result.unsure = result.unsure or verdict.unsure
+                result.tests += verdict.tests
+            if not notebooks:
+                result.status, result.error = "rejected", " ".join(rejections)
+            else:
+                result.notes += rejections
+        except (ProctorError, OSError) as error:
+            result.status, result.error = "failed", f"The grading itself failed: {error}"
+        except Exception as error:  # a defect of ours: the others are graded all the same
+            said = f"{type(error).__name__}: {error}"
+            result.status, result.error = "failed", f"The grading itself failed: {said}"
+        if result.status != "graded":
+            result.tests = []
+        result.seconds = time.monotonic() - started
+        return Graded(result, notebooks)
+
+    def grade_notebook(
+        self,
+        template: Template,
+        submission: Submission,
+        key: str,
+        files: Mapping[str, bytes],
+        slot: int,
+    ) -> NotebookVerdict:
+        """Run one notebook in a worker and decide it in a tester."""
+        job = self._job(template, submission, key)
+        run = self.supervisor.run(job, {**files, **template.own_files(submission)}, slot)
+        verdict = NotebookVerdict(template.name, unsure=run.unsure)
+        verdict.notes += [run.note] if run.note else []
+        checks: dict[str, str] = {}
+        tests: dict[str, dict[str, Any]] = {}
+        words: dict[str, Word] = {}
+        for event in run.events:
+            if event["event"] == "cell":
+                verdict.outputs[event["cell"]] = event["outputs"]
+                words[event["cell"]] = Word(*event["word"])
+                if event["note"]:
+                    verdict.notes.append(f"cell '{event['cell']}': {event['note']}")
+            elif event["event"] == "check":
+                checks[event["cell"]] = event["message"]
+            elif event["event"] == "test":
+                tests[event["test"]] = event
+        for cell in template.grade_cells.values():
+            if template.in_process:
+                verdict.tests.append(as_nbgrader.decide(template, cell, submission, words))
+            elif cell.manual:
+                verdict.tests += [_manual(template, cell, submission)]
+            elif cell.name in self.tests:
+                verdict.tests += [
+                    _hidden(template, cell, name, points, tests.get(name))
+                    for name, points in self.tests[cell.name]
+                ]
+            else:
+                verdict.tests.append(_check(template, cell, checks.get(cell.name)))
+        return verdict
+
+    def _undecided(self, template: Template, why: str) -> list[TestResult]:
+        """The tests of a notebook that could not be read: none passed."""
+        results = []
+        for cell in template.grade_cells.values():
+            for name, points in self.tests.get(cell.name, [(cell.name, cell.points)]):
+                results.append(
+                    TestResult(name, template.name, cell.name, 0.0, points, "failed", why)
+                )
+        return results
+
+    def _job(self, template: Template, submission: Submission, key: str) -> dict[str, Any]:
+        cells = []
+        for cell in submission.notebook["cells"]:
+            grade = template.grade_cells.get(nbgrader(cell).get("grade_id", ""))
+            if cell["cell_type"] != "code" or (grade and grade.name in self.tests):
+                continue
+            if is_skipped(cell) or (self.assignment.checks == "tester" and is_demo(cell)):
+                continue
+            visible = grade and not grade.manual and self.assignment.checks == "tester"
+            kind = "check" if visible else "student"
+            cells.append(
+                {
+                    "id": grade.name if kind == "check" and grade else cell["id"],
+                    "kind": kind,
+                    "source": cell["source"],
+                }
+            )
+        return {
+            "cells": cells,
+            "imports": template.imports,
+            "tests": [
+                name for cell in template.grade_cells for name, _ in self.tests.get(cell, [])
+            ],
+            "seed": hashlib.sha256(key.encode()).hexdigest(),
+            "ignored": ignored(self.assignment.course.config),
+            "cell_seconds": self.assignment.seconds[0],
+            "call_seconds": self.settings.call_seconds,
+            "explain": self.explain,
+        }
+
+
+def claims(assignment: Assignment, inventory: Iterable[Any]) -> dict[str, list[tuple[str, float]]]:
+    """Which hidden tests decide which grade cell. Raises CourseError where points do not add up."""
+    cells = {
+        cell.name: (template, cell)
+        for template in assignment.templates
+        for cell in template.grade_cells.values()
+        if not cell.manual
+    }
+    found: dict[str, list[tuple[str, float]]] = {}
+    for name, groups, points in inventory:
+        claimed = next((group for group in groups if group in cells), None)
+        if claimed is None:
+            raise CourseError(
+                f"{assignment.name}: hidden test {name} belongs to no grade cell. Name a grade "
+                f"cell '{groups[1]}' in {assignment.source}, or move the test."
+            )
+        found.setdefault(claimed, []).append((name, points))
+    for cell_name, tests in found.items():
+        template, cell = cells[cell_name]
+        total = sum(points for _, points in tests)
+        if abs(total - cell.points) > 1e-6:
+            raise CourseError(
+                f"{assignment.name}: grade cell '{cell_name}' is worth {cell.points:g} points, its "
+                f"suite adds up to {total:g}. Make them agree: "
+                f"{assignment.source / template.name}.ipynb or {assignment.suite}."
+            )
+    return found
+
+
+def _manual(template: Template, cell: GradeCell, submission: Submission) -> TestResult:
+    source = next(
+        (
+            c["source"]
+            for c in submission.notebook["cells"]
+            if nbgrader(c).get("grade_id") == cell.name
+        ),
+        "",
+    )
+    if source.strip() == template.stubs.get(cell.name, "").strip():
+        return TestResult(
+            cell.name, template.name, cell.name, 0.0, cell.points, "failed", "No answer."
+        )
+    return TestResult(
+        cell.name,
+        template.name,
+        cell.name,
+        0.0,
+        cell.points,
+        "manual",
+        "Waits to be graded by hand.",
+    )
+
+
+def _check(template: Template, cell: GradeCell, message: str | None) -> TestResult:
+    if message is None:
+        message = "Not reached."
+    points = cell.points if message == "" else 0.0
+    status = "failed" if message else "passed"
+    return TestResult(cell.name, template.name, cell.name, points, cell.points, status, message)
+
+
+def _hidden(
+    template: Template, cell: GradeCell, name: str, points: float, event: dict[str, Any] | None
+) -> TestResult:
+    if event is None:
+        return TestResult(name, template.name, cell.name, 0.0, points, "failed", "Not reached.")
+    earned = points if event["passed"] else 0.0
+    status = "passed" if event["passed"] else "failed"
+    return TestResult(
+        name,
+        template.name,
+        cell.name,
+        earned,
+        points,
+        status,
+        event["message"],
+        event["misconception"],
+        detail=event.get("detail", ""),
+    )

@@ -1,0 +1,164 @@
+"""The cells of a notebook, parsed from bytes, within bounds; what nbgrader's metadata says."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import re
+from typing import Any
+
+from proctor.errors import Rejected
+
+MAX_BYTES = 10 << 20
+
+MAX_CELLS = 5_000
+
+MAX_OLD_BYTES = 1 << 20  # of an old format: converting it takes a second for each megabyte
+
+DEMO = "demo"  # the tag of cells that students run and grading does not
+
+SKIP = "skip-execution"  # the tag by which Jupyter leaves a cell out
+
+Cell = dict[str, Any]
+
+Notebook = dict[str, Any]
+
+
+def nbgrader(cell: Cell) -> dict[str, Any]:
+    """nbgrader's metadata of a cell, {} if it has none."""
+    metadata = cell.get("metadata")
+    found = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    known = isinstance(found, dict) and isinstance(found.get("grade_id"), str)
+    return (
+        found
+        if known
+        and isinstance(found, dict)
+        and any(map(found.get, ("grade", "solution", "locked", "task")))
+        else {}
+    )
+
+
+def is_locked(meta: dict[str, Any]) -> bool:
+    """Whether the source of a cell is the instructor's: grade cells and read-only cells."""
+    return bool(meta) and not meta.get("solution") and bool(meta.get("grade") or meta.get("locked"))
+
+
+def is_demo(cell: Cell) -> bool:
+    """Whether a cell only demonstrates, so that grading does without it: tagged `demo` by the
+    instructor, whose metadata a restored cell has.
+    """
+    tags = cell["metadata"].get("tags")
+    return isinstance(tags, list) and DEMO in tags and not nbgrader(cell)
+
+
+def is_skipped(cell: Cell) -> bool:
+    """Whether Jupyter leaves this cell out when it runs the notebook. Test cells always run."""
+    tags = cell["metadata"].get("tags")
+    return isinstance(tags, list) and SKIP in tags and not nbgrader(cell)
+
+
+def visible(source: str, begin: str, end: str) -> str:
+    """A cell's source without its hidden tests."""
+    lines, inside = [], False
+    for line in source.split("\n"):
+        if begin in line:
+            inside = True
+        elif end in line:
+            inside = False
+        elif not inside:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def parse(data: bytes) -> Notebook:
+    """A notebook of format 4 from bytes; raises Rejected for anything else."""
+    if len(data) > MAX_BYTES:
+        raise Rejected(
+            f"The notebook is larger than {MAX_BYTES >> 20} MB: clear its outputs and submit again."
+        )
+    try:
+        notebook = json.loads(data)
+    except RecursionError:
+        raise Rejected("The file is nested too deeply to be a notebook.") from None
+    except (ValueError, UnicodeDecodeError):
+        raise Rejected("The file is not a notebook: it is no valid JSON.") from None
+    if not isinstance(notebook, dict) or "nbformat" not in notebook:
+        raise Rejected("The file is not a notebook: it has no nbformat.")
+    if notebook["nbformat"] != 4:
+        notebook = _upgrade(notebook, len(data))
+    if not isinstance(notebook.get("cells"), list):
+        raise Rejected("The file is not a notebook: it has no list of cells.")
+    if len(notebook["cells"]) > MAX_CELLS:
+        raise Rejected(f"The notebook has more than {MAX_CELLS} cells.")
+    cells = [_cell(cell, number) for number, cell in enumerate(notebook["cells"], 1)]
+    metadata = notebook.get("metadata")
+    return {
+        "cells": cells,
+        "metadata": metadata if isinstance(metadata, dict) else {},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def _upgrade(notebook: dict[str, Any], size: int) -> dict[str, Any]:
+    given = notebook["nbformat"]
+    if given in (1, 2, 3) and size <= MAX_OLD_BYTES:
+        import nbformat
+
+        with contextlib.suppress(Exception):
+            upgraded: dict[str, Any] = nbformat.convert(nbformat.from_dict(notebook), 4)  # type: ignore[no-untyped-call]
+            return upgraded
+    shown = f" {given}" if type(given) is int and abs(given) < 1000 else ""
+    raise Rejected(f"The notebook's format{shown} cannot be read.")
+
+
+def _cell(cell: Any, number: int) -> Cell:
+    source = cell.get("source", "") if isinstance(cell, dict) else None
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        source = "".join(source)
+    if not isinstance(source, str) or cell.get("cell_type") not in ("code", "markdown", "raw"):
+        raise Rejected(f"The notebook's cell {number} is malformed.")
+    source = source.encode("utf-8", "replace").decode()  # no lone surrogates
+    metadata = cell.get("metadata")
+    name = cell.get("id")
+    clean: Cell = {
+        "cell_type": cell["cell_type"],
+        "id": name
+        if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)
+        else f"cell-{number}",
+        "metadata": metadata if isinstance(metadata, dict) else {},
+        "source": source,
+    }
+    attachments = cell.get("attachments")
+    if isinstance(attachments, dict) and cell["cell_type"] == "markdown":
+        clean["attachments"] = attachments
+    return clean
+
+
+def python_metadata(original: dict[str, Any], submitted: dict[str, Any]) -> dict[str, Any]:
+    """The metadata of a notebook for a Python kernel. Raises Rejected for any other.
+
+    The instructor's kernel counts; the student's only where the instructor named none.
+    """
+    chosen = original if original.get("kernelspec") else submitted
+    spec, info = chosen.get("kernelspec"), chosen.get("language_info")
+    spec, info = (value if isinstance(value, dict) else {} for value in (spec, info))
+    name = str(spec.get("name") or "python3")
+    language = str(spec.get("language") or info.get("name") or name)
+    if not language.lower().startswith(("python", "ipython")):
+        raise Rejected(f"The notebook's kernel is '{name[:40]}': only Python can be graded.")
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return {"kernelspec": kernel, "language_info": {"name": "python"}}
+
+
+def unique_ids(cells: list[Cell]) -> None:
+    """Give each cell an id of its own."""
+    known = {cell["id"] for cell in cells}
+    # counted up: whatever ids a student has chosen, the next one will be free some time
+    free = (name for name in map("cell-{}".format, itertools.count(1)) if name not in known)
+    seen: set[str] = set()
+    for cell in cells:
+        if cell["id"] in seen:
+            cell["id"] = next(free)
+        seen.add(cell["id"])
