@@ -1,20 +1,23 @@
 """proctor grades notebooks: no line of a student's code runs in the process that decides the score.
 
-The stages, in the order in which a submission passes them:
+The wings, in the order in which a submission passes them:
 
-    course      where things stand, and what nbgrader_config.py says   (packages)
-    ingest      a submitted notebook, checked and restored: its cells, in order
-    worker      jailed: runs the student's cells and answers requests  (jail, shell, codec)
-    tester      trusted: runs checks and hidden suite, and decides     (suite, proxy, testing)
-    supervisor  starts both, watches the clocks, collects the verdict  (forks)
-    sanitise    what students wrote and printed, made harmless
-    record      the autograded notebook, the result, the gradebook     (store, gradebook, late)
+    course      where things stand, and what nbgrader_config.py says of grading
+    notebook    a submitted notebook, checked and restored: its cells, in order
+    grade       one submission to one result: two processes a notebook, and the clocks
+    worker      the untrusted side: runs the student's cells and answers requests, jailed
+    tester      the trusted side: runs checks and hidden suite, and decides
+    record      the graded notebook, the kept result, the gradebook
     report      a table, JSON, JUnit or Markdown
 
-`cli` is the command `proctor`, and `preprocessors` the same grading behind `nbgrader autograde`.
-`release` checks an assignment before students get it, `check` is their own look at a notebook,
-`export` writes the course's package from its notebooks, and `plain` grades courses that have no
-hidden suites, by nbgrader's rules.
+Below them lie `processes` (a fork server, and the frames that cross the boundary) and `jail`. At
+the top stand the doors: `cli` is the command `proctor`, `run` the same as a function,
+`preprocessors` the same grading behind `nbgrader autograde`, `check` a student's own look at a
+notebook. `author` has what comes before a class: `export` writes the course's package from its
+notebooks, `release` checks an assignment. `testing` is what hidden suites are written with,
+`verdict` what was decided.
+
+A wing imports those below it, and none above: tests/test_house.py has the list.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ import shutil
 import signal
 import socket
 import stat
-import subprocess
 import sys
 import sysconfig
 import threading
@@ -898,59 +897,6 @@ def test_a_lower_limit_stays(inside: Place) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
         os._exit(int(inside.run(probe).value != [100, 100]))
     assert os.waitpid(child, 0)[1] == 0
-
-
-# The fork of a warm process, which has one thread
-
-FORKS = """
-import os, sys, threading, time
-from proctor.jail import kernel
-
-asked = []
-real = os.fork
-os.fork = lambda: asked.append(1) or real()
-if sys.argv[1] == "two":
-    done = threading.Event()
-    threading.Thread(target=done.wait, daemon=True).start()
-parent = os.getpid()
-child = kernel.fork()
-if child == 0:
-    late = []
-    thread = threading.Thread(target=lambda: late.append(sum(range(1000))))
-    thread.start()
-    thread.join(20)
-    os._exit(0 if late and os.getppid() == parent and os.getpid() != parent else 1)
-assert os.waitpid(child, 0)[1] == 0
-print(len(asked))
-"""
-
-
-@pytest.mark.parametrize(("threads", "asked"), [("one", "0"), ("two", "1")])
-def test_python_mends_what_a_fork_breaks_only_where_there_are_threads(
-    threads: str, asked: str
-) -> None:
-    """Either way the child can do what a process can, start a thread for one."""
-    if sys.platform != "linux":
-        pytest.skip("elsewhere it is Python's own fork")
-    done = subprocess.run([sys.executable, "-c", FORKS, threads], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, asked), done.stderr
-
-
-def test_a_fork_that_is_refused_is_an_error() -> None:
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("who is not root cannot take an identity that has no process left")
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-            os.setresuid(NOBODY, NOBODY, NOBODY)
-            kernel.fork()
-        except OSError as error:
-            status = 0 if error.errno == errno.EAGAIN else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 # The level without a jail, and what finds the level

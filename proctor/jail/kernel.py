@@ -22,31 +22,6 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-@functools.cache
-def _libc_with_lock() -> ctypes.PyDLL:
-    return ctypes.PyDLL(None, use_errno=True)
-
-
-def fork() -> int:
-    """`os.fork` for a process with one thread, without what Python does for those with several.
-
-    No lock is held and no thread is missing in the child then, so there is nothing to mend; and
-    mending touches so many pages that it is a tenth of what a worker costs. `random` goes on where
-    it was: whoever needs numbers of their own seeds it.
-    """
-    try:
-        alone = len(os.listdir("/proc/self/task")) == 1
-    except OSError:
-        alone = False
-    if not alone:
-        return os.fork()
-    child: int = _libc_with_lock().fork()
-    if child < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"fork: {os.strerror(number)}")
-    return child
-
-
 def call(name: str, *arguments: Argument, what: str = "") -> int:
     """Call a function of libc; OSError, with `what` was tried, if it answers -1."""
     words = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]

@@ -13,7 +13,7 @@ import select
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from proctor.jail import identity, kernel, landlock, namespaces
+from proctor.jail import identity, landlock, namespaces
 from proctor.jail.kernel import PIDFD_OPEN, syscall
 from proctor.jail.limits import address_space
 
@@ -88,15 +88,15 @@ def fork(wanted: bool = True) -> int:
     global _born
     ready = _ready
     if not wanted or ready is None or ready.process != os.getpid():
-        return kernel.fork()
+        return os.fork()
     used = address_space()
     try:
         namespaces.unshare(namespaces.NEWPID)  # for the children, not for ourselves
     except OSError:
-        return kernel.fork()
+        return os.fork()
     child = -1
     try:
-        child = kernel.fork()
+        child = os.fork()
     finally:
         if child != 0:
             namespaces.join(ready.process_ids)

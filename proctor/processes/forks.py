@@ -8,6 +8,7 @@ descriptors that came along, and kills a job's child when told to or when the pa
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -25,7 +26,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from proctor.errors import ProctorError
-from proctor.jail import identity, kernel
 
 Job = dict[str, Any]
 
@@ -47,7 +47,7 @@ def serve(
     start: Callable[[Job, list[int]], None],
     greeting: str = "",
     reaped: Callable[[int], None] = lambda pid: None,
-    fork: Callable[[Job], int] = lambda job: kernel.fork(),
+    fork: Callable[[Job], int] = lambda job: os.fork(),
 ) -> None:
     """In the warm process: fork `start(job, descriptors)` for each job until the parent hangs up.
 
@@ -117,7 +117,7 @@ def serve(
                 os.setsid()
                 if sys.platform == "linux":
                     # 0: in a namespace of process ids of its own, `jail.fork` has looked
-                    identity.die_with_parent(lambda: os.getppid() in (ourselves, 0))
+                    _die_with_parent(ourselves, 0)
                 start(job, descriptors)
             except BaseException:
                 traceback.print_exc()
@@ -131,6 +131,15 @@ def serve(
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
         reaped(pid)
+
+
+def _die_with_parent(*parents: int) -> None:
+    """Be killed when the parent dies; end at once if it is none of these any more."""
+    pr_set_pdeathsig = 1
+    if ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() not in parents:
+        os._exit(1)
 
 
 class Lost(ProctorError):
