@@ -156,7 +156,7 @@ def grade(
                 if test.detail:
                     said.rule(f"{result.student}: {test.name}")
                     said.print(test.detail, markup=False, highlight=False)
-    if failed := [result for result in results if result.status == "failed"]:
+    if failed := [result for result in results if result.status == "error"]:
         click.echo(
             f"proctor: {len(failed)} of {len(results)} submissions have no result; run the command "
             f"again to grade them. {failed[0].student}: {failed[0].error}",

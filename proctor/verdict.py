@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 600  # characters of a message to a student
 
-Status = Literal["graded", "rejected", "failed"]
+Status = Literal["graded", "rejected", "error"]
 
 
 @dataclass

@@ -1147,7 +1147,7 @@ def test_a_suite_that_ends_its_process_costs_only_that_result(tmp_path: Path) ->
     assert done.status == 1
     assert done.submissions["ada"]["score"] == ALL
     bob = done.submissions["bob"]
-    assert (bob["status"], bob["score"], bob["tests"]) == ("failed", 0, [])
+    assert (bob["status"], bob["score"], bob["tests"]) == ("error", 0, [])
     assert "the tester ended before it had decided everything" in bob["error"]
 
 

@@ -325,7 +325,7 @@ def test_a_submission_that_is_killed_each_time_is_not_settled(
     done = finish(process)
     ada = done.submissions["ada"]
     assert ada["score"] < ALL
-    if ada["status"] == "failed":
+    if ada["status"] == "error":
         assert done.status == 1
         assert "killed" in ada["error"]
         assert "1 of 1 submissions have no result; run the command again" in done.stderr
@@ -552,7 +552,7 @@ def test_what_cannot_be_recorded_keeps_nobody_else_out(
             recorder.record(graded)
             results[graded.result.student] = graded.result
     assert results["bob"].status == "graded"
-    assert results["ada"].status == "failed"
+    assert results["ada"].status == "error"
     assert "could not be recorded: RecursionError: too deep" in str(results["ada"].error)
 
 
@@ -718,7 +718,7 @@ def test_a_folder_whose_name_cannot_be_recorded_stops_nobody(make: Make, tmp_pat
         hand_in(root, name, notebooks())
     done = proctor_grade(root, "--format", "json")
     assert done.status == 1
-    failed = {name: each for name, each in done.submissions.items() if each["status"] == "failed"}
+    failed = {name: each for name, each in done.submissions.items() if each["status"] == "error"}
     assert failed.keys() == odd
     assert all("rename it" in each["error"] for each in failed.values())
     assert kept(root) == {"ann", "zoe"}

@@ -122,10 +122,10 @@ class Grader:
             else:
                 result.notes += rejections
         except (ProctorError, OSError) as error:
-            result.status, result.error = "failed", f"The grading itself failed: {error}"
+            result.status, result.error = "error", f"The grading itself failed: {error}"
         except Exception as error:  # a defect of ours: the others are graded all the same
             said = f"{type(error).__name__}: {error}"
-            result.status, result.error = "failed", f"The grading itself failed: {said}"
+            result.status, result.error = "error", f"The grading itself failed: {said}"
         if result.status != "graded":
             result.tests = []
         result.seconds = time.monotonic() - started

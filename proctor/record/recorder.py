@@ -88,10 +88,10 @@ class Recorder:
     def record(self, graded: Graded) -> Change | None:
         """Keep one result; how the score moved, if there was another one before."""
         result = graded.result
-        if result.status == "failed":
+        if result.status == "error":
             return None
         if not _nameable(result.student):
-            result.status, result.tests = "failed", []
+            result.status, result.tests = "error", []
             result.error = "The name of this submission's folder cannot be recorded: rename it."
             return None
         key = "" if result.unsure else self.keys[result.student]
@@ -104,7 +104,7 @@ class Recorder:
         except ProctorError:
             raise
         except Exception as error:  # a defect of ours: the others are recorded all the same
-            result.status, result.tests = "failed", []
+            result.status, result.tests = "error", []
             result.error = f"The result could not be recorded: {type(error).__name__}: {error}"
             return None
         if result.status == "graded":
