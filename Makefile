@@ -9,11 +9,12 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nbgrader lint mutants fuzz bench clean
+.PHONY: help demo test quick test-nbgrader lint mutants fuzz bench clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
 	@echo 'make test     all checks: lint, types, the package in step with source/, the tests'
+	@echo 'make quick    for whoever edits: lint, types and the tests that need no grading'
 	@echo 'make test-nbgrader  nbgrader'"'"'s own tests with proctor in its place'
 	@echo 'make lint     the checks of the first kinds only'
 	@echo 'make mutants  the share of broken reference solutions that the hidden suites catch'
@@ -27,6 +28,13 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/pytest -n auto --dist loadfile --durations 15
+
+# What finds most mistakes in under two minutes: all that runs in process.
+QUICK := $(wildcard $(addprefix tests/test_,$(addsuffix .py,house codec frames sanitise ingest \
+  export docs cells check report verdict record store gradebook release))) \
+  tests/course/test_budget.py tests/course/test_notebooks.py
+quick: lint
+	$(BIN)/pytest -n auto --dist loadfile $(QUICK)
 
 # nbgrader's own application tests, which come with it, with proctor in place: about ten minutes.
 NBGRADER_TESTS := autograde generate_assignment generate_feedback validate

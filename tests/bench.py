@@ -3,8 +3,8 @@
 1. `proctor grade` and plain `nbgrader autograde` (no proctor) on the same notebooks with the same
    visible tests, whole commands, alternating. Start-up is left out: the cost of a submission is the
    difference of two class sizes, divided by the students between them.
-2. `proctor grade` on 05_autograd with its hidden suite: CPU beyond what cells and tests use up
-   themselves, and where the time goes.
+2. `proctor grade` on each assignment with its hidden suite: the CPU of worker (jail, cells, calls
+   from the tests), tester (checks, hidden suite), supervisor and recording.
 3. From 100 to 2,000 submissions: is the cost of each the same, and does memory stay flat?
 
 Medians of several rounds; `--quick` does one short round, for a look.
@@ -181,8 +181,11 @@ def cpu(warm: Warm) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def stages(console: Console, name: str, students: int) -> None:
-    """Where the CPU of a submission goes, recording included: by process, seen from outside."""
+STAGES = ("worker", "tester", "supervisor", "recording")
+
+
+def stages(name: str, students: int) -> list[float]:
+    """Where the CPU of a submission of the reference goes, in ms by `STAGES`, seen from outside."""
     with tempfile.TemporaryDirectory() as scratch:
         course = classroom.scratch_course(Path(scratch))
         run([str(BIN / "nbgrader"), "generate_assignment", name], course.root)
@@ -195,28 +198,31 @@ def stages(console: Console, name: str, students: int) -> None:
             worker, tester = grader.supervisor.worker, grader.supervisor.tester
             todo, _ = recorder.pending(folders)
             recording = 0.0
-            before = time.process_time(), cpu(worker), cpu(tester)
+            before = cpu(worker), cpu(tester), time.process_time()
             for graded in grader.grade_all(todo, 2):
                 started = time.thread_time()
                 recorder.record(graded)
                 recording += time.thread_time() - started
             recorder.flush()
             time.sleep(1.5)  # until the last forks are reaped
-            after = time.process_time(), cpu(worker), cpu(tester)
-        ours, workers, testers = (late - early for late, early in zip(after, before, strict=True))
-        spent = {
-            "worker: jail, cells, calls from the tests": workers,
-            "tester: checks, hidden suite": testers,
-            "supervisor": ours - recording,
-            "recording": recording,
-        }
-        table = Table(title=f"CPU of one submission of {name}, {students} of them, 2 jobs")
-        table.add_column("stage")
-        table.add_column("ms", justify="right")
-        for stage, seconds in sorted(spent.items(), key=lambda item: -item[1]):
-            table.add_row(stage, f"{seconds / students * 1e3:.1f}")
-        console.print(table)
-        console.print(f"in all {sum(spent.values()) / students * 1e3:.1f} ms\n")
+            after = cpu(worker), cpu(tester), time.process_time()
+    spent = [late - early for late, early in zip(after, before, strict=True)]
+    spent[-1] -= recording
+    return [seconds / students * 1e3 for seconds in (*spent, recording)]
+
+
+def assignments(console: Console, students: int) -> None:
+    """Every assignment with its hidden suite: where the CPU of a perfect submission goes."""
+    table = Table(title=f"CPU of one perfect submission in ms, {students} of each, 2 jobs")
+    for heading in ("assignment", *STAGES, "in all"):
+        table.add_column(heading, justify="right" if heading != "assignment" else "left")
+    total = 0.0
+    for name in classroom.ASSIGNMENTS:
+        spent = stages(name, students)
+        table.add_row(name, *(f"{each:.1f}" for each in spent), f"{sum(spent):.1f}")
+        total += sum(spent)
+    console.print(table)
+    console.print(f"in sum {total:.0f} ms\n")
 
 
 def growth(console: Console, sizes: tuple[int, int, int]) -> None:
@@ -266,7 +272,7 @@ def main() -> None:
     side_by_side(
         console, 1 if quick else 3, (2, 5) if quick else (4, 16), (20, 120) if quick else (50, 450)
     )
-    stages(console, "05_autograd", 6 if quick else 40)
+    assignments(console, 6 if quick else 40)
     growth(console, (20, 60, 100) if quick else (100, 1000, 2000))
 
 
