@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import queue
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,9 @@ from proctor.notebook.cells import is_demo, is_skipped, nbgrader
 from proctor.notebook.files import fetch, supporting_files
 from proctor.notebook.template import GradeCell, Submission, Template
 from proctor.verdict import Graded, NotebookVerdict, Result, TestResult, Word
+
+# Of a student's package, in order: a name, and its source; None for the reference's.
+Modules = Sequence[tuple[str, str | None]]
 
 
 class Grader:
@@ -138,9 +141,13 @@ class Grader:
         key: str,
         files: Mapping[str, bytes],
         slot: int,
+        modules: Modules = (),
     ) -> NotebookVerdict:
-        """Run one notebook in a worker and decide it in a tester."""
-        job = self._job(template, submission, key)
+        """Run one notebook in a worker and decide it in a tester.
+
+        With `modules` the course's package consists of these, made in the worker's jail.
+        """
+        job = self._job(template, submission, key, modules)
         run = self.supervisor.run(job, {**files, **template.own_files(submission)}, slot)
         verdict = NotebookVerdict(template.name, unsure=run.unsure)
         verdict.notes += [run.note] if run.note else []
@@ -157,6 +164,9 @@ class Grader:
                 checks[event["cell"]] = event["message"]
             elif event["event"] == "test":
                 tests[event["test"]] = event
+            elif event["event"] == "module" and event["message"]:
+                where = f"{self.assignment.course.package}/{event['module']}.py"
+                verdict.notes.append(f"{where} cannot be imported: {event['message']}")
         for cell in template.grade_cells.values():
             if template.in_process:
                 verdict.tests.append(as_nbgrader.decide(template, cell, submission, words))
@@ -181,7 +191,9 @@ class Grader:
                 )
         return results
 
-    def _job(self, template: Template, submission: Submission, key: str) -> dict[str, Any]:
+    def _job(
+        self, template: Template, submission: Submission, key: str, modules: Modules
+    ) -> dict[str, Any]:
         cells = []
         for cell in submission.notebook["cells"]:
             grade = template.grade_cells.get(nbgrader(cell).get("grade_id", ""))
@@ -201,6 +213,7 @@ class Grader:
         return {
             "cells": cells,
             "imports": template.imports,
+            "modules": [*modules],
             "tests": [
                 name for cell in template.grade_cells for name, _ in self.tests.get(cell, [])
             ],

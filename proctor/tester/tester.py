@@ -102,6 +102,7 @@ class Grading:
 
     def run(self) -> None:
         import_all(self.job["imports"], self.names)
+        self.build(self.job["modules"])
         for cell in self.job["cells"]:
             (self.check if cell["kind"] == "check" else self.execute)(cell["id"], cell["source"])
         if self.suite is not None:
@@ -111,6 +112,24 @@ class Grading:
             ):
                 self.events(**event)
         self.events(event="done", ended=self.channel.gone == ENDED)
+
+    def build(self, modules: list[tuple[str, str | None]]) -> None:
+        """Let the worker make the package anew of the student's modules: it is in its jail by now.
+
+        The reference's module stands in for one that raises, if it has one of that name.
+        """
+        if modules:
+            with contextlib.suppress(WorkerGone, RemoteError):
+                self.channel.request("package")
+        for stem, source in modules:
+            message = ""
+            try:
+                self.channel.request("module", stem, source, seconds=self.job["cell_seconds"])
+            except (WorkerGone, RemoteError) as error:
+                message = f"{getattr(error, 'remote_name', 'WorkerGone')}: {error}"[:MAX_MESSAGE]
+                with contextlib.suppress(WorkerGone, RemoteError):
+                    self.channel.request("module", stem, None)
+            self.events(event="module", module=stem, message=message)
 
     def execute(self, cell: str, source: str) -> None:
         """Run a cell of the student's in the worker."""

@@ -11,6 +11,7 @@ import builtins
 import contextlib
 import getpass
 import importlib
+import linecache
 import marshal
 import operator
 import os
@@ -23,7 +24,7 @@ import sys
 import sysconfig
 import traceback
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Server:
     """Answers requests about the objects of one shell."""
 
     def __init__(
-        self, frames: codec.Frames, shell: Shell, alarm: Alarm, package: str | None
+        self, frames: codec.Frames, shell: Shell, alarm: Alarm, package: Package | None
     ) -> None:
         self.frames, self.shell, self.alarm, self.package = frames, shell, alarm, package
         self.objects: dict[int, Any] = {}
@@ -145,6 +146,10 @@ class Server:
             return self.lookup(arguments[0])
         if name == "cell":
             return self.shell.run(arguments[0])
+        if name == "package" and self.package is not None:
+            return self.package.empty()
+        if name == "module" and self.package is not None:
+            return self.package.add(*arguments)
         if name == "lift":
             function, source, data = arguments
             exec(compile(source, f"<{function}>", "exec"), self.shell.user_ns)
@@ -155,33 +160,58 @@ class Server:
         """A name of the notebook, else of the course's package."""
         if name in self.shell.user_ns:
             return self.shell.user_ns[name]
-        package = sys.modules.get(self.package or "")
-        if package is not None and hasattr(package, name):
-            return getattr(package, name)
+        if self.package is not None and hasattr(self.package.module, name):
+            return getattr(self.package.module, name)
         raise AttributeError(f"the notebook defines no name '{name}'")
 
 
-def build_package(name: str, modules: list[tuple[str, types.CodeType]]) -> None:
-    """Make the package `name` of compiled modules, in order; its names are their `__all__`.
+class Package:
+    """The course's package: modules without files, added in order; its names are their `__all__`.
 
-    There is no file behind it: imports resolve, `inspect.getsource` fails.
+    The reference's are made of compiled code: imports resolve, `inspect.getsource` fails. A job may
+    empty the package and add modules of the student's: only in a fork, once it is in its jail.
     """
-    package = types.ModuleType(name)
-    package.__path__ = []
-    sys.modules[name] = package
-    for stem, code in modules:
-        module = types.ModuleType(f"{name}.{stem}")
+
+    def __init__(self, name: str, reference: Mapping[str, types.CodeType]) -> None:
+        self.name, self.reference = name, reference
+        self.empty()
+        for stem in reference:
+            self.add(stem, None)
+
+    def empty(self) -> None:
+        """Begin anew."""
+        for name in [name for name in sys.modules if name.partition(".")[0] == self.name]:
+            del sys.modules[name]
+        self.module = sys.modules[self.name] = types.ModuleType(self.name)
+        self.module.__path__ = []
+
+    def add(self, stem: str, source: str | None) -> None:
+        """Add a module: of this source, or the reference's. One that raises is not there."""
+        filename = f"<{self.name}/{stem}.py>"
+        if source is None:
+            code = self.reference[stem]
+        else:
+            code = compile(source, filename, "exec")
+            lines = source.splitlines(keepends=True)  # for tracebacks
+            linecache.cache[filename] = len(source), None, lines, filename
+        module = types.ModuleType(f"{self.name}.{stem}")
         sys.modules[module.__name__] = module
-        exec(code, module.__dict__)
-        setattr(package, stem, module)
-        public = getattr(
-            module, "__all__", [key for key in vars(module) if not key.startswith("_")]
-        )
-        for key in public:
-            setattr(package, key, getattr(module, key))
+        try:
+            exec(code, module.__dict__)
+            public = getattr(
+                module, "__all__", [key for key in vars(module) if not key.startswith("_")]
+            )
+            offered = {key: getattr(module, key) for key in public}
+        except BaseException:
+            sys.modules.pop(module.__name__, None)
+            raise
+        setattr(self.module, stem, module)
+        vars(self.module).update(offered)
 
 
-def start(job: dict[str, Any], descriptor: int, readable: list[str], package: str | None) -> None:
+def start(
+    job: dict[str, Any], descriptor: int, readable: list[str], package: Package | None
+) -> None:
     """In the fork: go to jail, then serve one notebook."""
     frames = codec.Frames(socket.socket(fileno=descriptor))
     files, seed = codec.decode(frames.receive(), int)
@@ -261,12 +291,10 @@ def main() -> None:
     shell = Shell.warm()
     if configuration["in_process"]:
         as_in_a_kernel()
-    modules = [
-        (stem, marshal.loads(base64.b64decode(code))) for stem, code in configuration["modules"]
-    ]
-    package = configuration["package"]
-    if package:
-        build_package(package, modules)
+    reference = {
+        stem: marshal.loads(base64.b64decode(code)) for stem, code in configuration["modules"]
+    }
+    package = Package(configuration["package"], reference) if configuration["package"] else None
     for name in configuration["packages"]:
         importlib.import_module(name)
     for name in (*configuration["wanted"], *LAZY):
@@ -282,7 +310,7 @@ def main() -> None:
     shell.execution_count = 1
     readable = readable_paths(configuration["companions"])
     jail.prepare(readable)
-    del modules, configuration
+    del configuration
     forks.serve(
         control,
         lambda job, descriptors: start(job, descriptors[0], readable, package),
