@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import threading
 import time
 from typing import Any, NoReturn
 
@@ -190,6 +191,47 @@ def test_frames_over_a_socket() -> None:
         theirs.close()
         with pytest.raises(EOFError):
             here.receive(time.monotonic() + 1)
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000, 3_000_000])
+def test_what_has_arrived_is_read_however_late(size: int) -> None:
+    """A machine that stood still for a minute is no answer's fault."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        here, there = codec.Frames(ours), codec.Frames(theirs)
+        there.send(b"first")
+        answer = threading.Thread(target=there.send, args=(bytes(size),))
+        answer.start()  # more than a socket holds: it goes on while it is read
+        past = time.monotonic() - 60
+        for body in (b"first", bytes(size)):
+            while not here.wait(1):
+                pass
+            assert here.receive(past) == body
+        answer.join()
+        with pytest.raises(TimeoutError):
+            here.receive(past)
+
+
+def test_a_frame_that_drips_is_not_waited_for() -> None:
+    ours, theirs = socket.socketpair()
+    over = threading.Event()
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            theirs.sendall(struct.pack("<I", codec.MAX_FRAME))
+            while not over.is_set():
+                theirs.sendall(b"x")
+
+    dripping = threading.Thread(target=drip)
+    with ours, theirs:
+        dripping.start()
+        frames = codec.Frames(ours)
+        assert frames.wait(10)
+        with pytest.raises(TimeoutError):
+            frames.receive(time.monotonic() - 60)
+        over.set()
+        ours.close()
+        dripping.join()
 
 
 def test_a_frame_that_says_it_is_too_large_is_not_read() -> None:
