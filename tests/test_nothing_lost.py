@@ -335,6 +335,53 @@ def test_a_submission_that_is_killed_each_time_is_not_settled(
 
 
 @linux
+@pytest.mark.parametrize("whom", ["everybody", "the supervisor"])
+def test_a_machine_that_stood_still_costs_nobody_points(
+    make: Make, tmp_path: Path, whom: str
+) -> None:
+    """Longer than any clock allows: for a call, a cell, and the notebook with what is added."""
+    slow = f"import time\ntime.sleep(2)\n{writes('ada')['total']}"
+    root = make(tmp_path / "course", {"ada": {**writes("ada"), "total": slow}})
+    for clock in ("cell_seconds", "call_seconds", "submission_seconds"):
+        append("nbgrader_config.py", f"c.Proctor.{clock} = 4\n")(root)
+    process = start(root, "--format", "json")
+    wait_for(lambda: jobs(process.pid, "proctor.tester.tester"), "a tester")
+    time.sleep(1)  # the cell is at work
+    stopped = [process.pid, *(tree(process.pid) if whom == "everybody" else ())]
+    for each in stopped:
+        os.kill(each, signal.SIGSTOP)
+    time.sleep(4 + supervisor.SLACK + 2)
+    for each in stopped:
+        os.kill(each, signal.SIGCONT)
+    ada = finish(process).submissions["ada"]
+    assert (ada["status"], ada["score"], ada["notes"]) == ("graded", ALL, [])
+    assert pending(root) == set()
+
+
+@linux
+def test_attempts_share_one_clock(make: Make, tmp_path: Path) -> None:
+    """A submission that ends itself each time, just before its time is over, gets no other one."""
+    end = "import os, time; time.sleep(4); os.kill(os.getpid(), 9)"
+    root = make(tmp_path / "course", {"ada": writes("ada", end)})
+    append("nbgrader_config.py", "c.Proctor.submission_seconds = 1\n")(root)
+    course = Course.load(root)
+    level = "none" if jail.probe() == "none" else "container"
+    folder = course.folder("submitted", "ada", NAME)
+    with (
+        Recorder(course.assignment(NAME)) as recorder,
+        Grader(recorder.assignment, level) as grading,
+    ):
+        recorder.pending({"ada": folder})
+        before = next(grading.supervisor.numbers)
+        graded = grading.grade("ada", folder)
+        assert next(grading.supervisor.numbers) - before - 2 < supervisor.ATTEMPTS
+        recorder.record(graded)
+    assert graded.result.status == "graded"
+    assert "killed from outside" in graded.result.notes[0]
+    assert pending(root) == {"ada"}, "the next run tries anew"
+
+
+@linux
 @pytest.mark.parametrize(
     ("end", "runs"),
     [("os._exit(0)", 1), ("os.kill(os.getpid(), 9)", supervisor.ATTEMPTS)],

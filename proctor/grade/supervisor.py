@@ -10,7 +10,6 @@ import itertools
 import json
 import socket
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
@@ -20,6 +19,7 @@ from proctor import jail
 from proctor.course import packages
 from proctor.course.course import Assignment
 from proctor.errors import CourseError, ProctorError
+from proctor.processes.countdown import Countdown
 from proctor.processes.forks import Lost, Warm
 from proctor.processes.frames import Frames, encode
 
@@ -146,25 +146,32 @@ class Supervisor:
         A worker may have done it to itself, where the jail cannot keep it from that. So what was
         decided stands at the last attempt, but the result is not kept: the next run tries anew.
         """
-        for attempt in range(1, ATTEMPTS + 1):
+        countdown = Countdown(self.assignment.seconds[1] + SLACK)  # one for all attempts
+        kills = 0
+        while True:
             try:
-                run = self._run(job, files, slot)
+                run = self._run(job, files, slot, countdown)
             except Lost:
-                if attempt == ATTEMPTS:
+                kills += 1
+                if kills == ATTEMPTS or countdown.left <= 0:
                     raise
                 continue
-            if not run.unsure:
+            kills += run.unsure
+            if not run.unsure or kills == ATTEMPTS or countdown.left <= 0:
                 break
-        else:
+        if run.unsure or (kills and run.note):
+            times = "once" if kills == 1 else f"{kills} times"
             note = (
-                f"its process was killed from outside {ATTEMPTS} times (is this machine short of "
-                "memory?): what was decided by then counts until the next run"
+                f"its process was killed from outside {times} (is this machine short of memory?): "
+                "what was decided in the time that was left counts until the next run"
             )
-            run = replace(run, note=note)
+            run = replace(run, note=note, unsure=True)
         self.restarts = 0
         return run
 
-    def _run(self, job: dict[str, Any], files: Mapping[str, bytes], slot: int) -> Run:
+    def _run(
+        self, job: dict[str, Any], files: Mapping[str, bytes], slot: int, countdown: Countdown
+    ) -> Run:
         """One attempt. Raises Lost where somebody's kill keeps it from being decided."""
         worker, tester = self._warm()
         number = next(self.numbers)
@@ -196,7 +203,7 @@ class Supervisor:
             channel.close()
             frames = Frames(mine)
             frames.send(json.dumps(job).encode())
-            events, note = self._collect(frames)
+            events, note = self._collect(frames, countdown)
             ended = bool(events) and bool(events[-1].get("ended"))
             return Run(events, note, ended and _killed(worker, number, limits))
         except Lost:
@@ -211,12 +218,13 @@ class Supervisor:
             for connection in (mine, testers, channel, workers):
                 connection.close()
 
-    def _collect(self, tester: Frames) -> tuple[list[dict[str, Any]], str | None]:
-        deadline = time.monotonic() + self.assignment.seconds[1] + SLACK
+    def _collect(
+        self, tester: Frames, countdown: Countdown
+    ) -> tuple[list[dict[str, Any]], str | None]:
         events: list[dict[str, Any]] = []
         try:
             while True:
-                events += json.loads(tester.receive(deadline))
+                events += json.loads(tester.receive(countdown))
                 if events[-1]["event"] == "done":
                     return events, None
                 if events[-1]["event"] == "no worker":

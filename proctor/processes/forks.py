@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proctor.errors import ProctorError
+from proctor.processes.countdown import Countdown
 
 Job = dict[str, Any]
 
@@ -205,12 +206,12 @@ class Warm:
         how = "was killed" if killed else f"ended. {self.said()}".rstrip()
         return Lost(f"the process {self.module} {how}")
 
-    def _hear(self, seconds: float | None = None) -> bytes:
+    def _hear(self, countdown: Countdown | None = None) -> bytes:
         """Its next word; b"" if it is gone."""
         with contextlib.suppress(ConnectionError):
             poll = select.poll()
             poll.register(self.control, select.POLLIN)
-            if seconds is None or poll.poll(seconds * 1000):
+            if countdown is None or countdown.wait(poll):
                 return self.control.recv(1 << 20)
         return b""
 
@@ -233,7 +234,7 @@ class Warm:
         with self.questions:
             try:
                 self.control.send(json.dumps({"ending": job}).encode())
-                word = self._hear(ANSWER)
+                word = self._hear(Countdown(ANSWER))
             except OSError:
                 word = b""
         if not word:

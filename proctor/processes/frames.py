@@ -12,20 +12,18 @@ from __future__ import annotations
 import select
 import socket
 import struct
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from proctor.processes.countdown import Countdown
 
 MAX_FRAME = 64 << 20
 MAX_DEPTH = 32
 MAX_VALUES = 1 << 20  # in one frame: what is 5 bytes in a frame may take 200 in memory
 MAX_INT = 4096  # bytes
 MAX_NDIM = 32
-
-LATE = 32  # looks for what is left of a frame once its time is up
-MOMENT = 100  # milliseconds that each of them takes at most
 
 _CODES = "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16"
 _DTYPES = {dtype.kind + str(dtype.itemsize): dtype for dtype in map(np.dtype, _CODES.split())}
@@ -243,15 +241,16 @@ class Frames:
             raise ProtocolError(f"a frame is larger than {MAX_FRAME >> 20} MB")
         self.channel.sendall(_U32.pack(len(body)) + body)
 
-    def receive(self, deadline: float | None = None) -> bytes:
-        """Read one frame. Raises EOFError when the other side is gone, TimeoutError at the deadline
-        (of `time.monotonic`), ProtocolError when the frame is too large."""
-        self._fill(_U32.size, deadline)
+    def receive(self, countdown: Countdown | None = None) -> bytes:
+        """Read one frame. Raises EOFError when the other side is gone, TimeoutError when the
+        countdown is over, ProtocolError when the frame is too large.
+        """
+        self._fill(_U32.size, countdown)
         length = _U32.unpack_from(self.buffer)[0]
         if length > MAX_FRAME:
             raise ProtocolError(f"a frame is larger than {MAX_FRAME >> 20} MB")
         end = _U32.size + length
-        self._fill(end, deadline)
+        self._fill(end, countdown)
         body = bytes(memoryview(self.buffer)[_U32.size : end])
         del self.buffer[:end]
         return body
@@ -260,22 +259,10 @@ class Frames:
         """Whether something has arrived within these seconds."""
         return bool(self.buffer) or bool(self.poll.poll(seconds * 1000))
 
-    def _fill(self, count: int, deadline: float | None) -> None:
-        """Read until so many bytes are there.
-
-        Who looks late has not been told late: what has arrived is read before the clock is
-        believed, and the rest of it, which had no room to arrive; but not from one who lets it
-        drip.
-        """
-        late = 0
+    def _fill(self, count: int, countdown: Countdown | None) -> None:
         while len(self.buffer) < count:
-            if deadline is not None:
-                left = max(0.0, deadline - time.monotonic()) * 1000
-                if not left:
-                    late += 1
-                    left = MOMENT if self.buffer else 0
-                if late > LATE or not self.poll.poll(left):
-                    raise TimeoutError("no answer in time")
+            if countdown is not None and not countdown.wait(self.poll):
+                raise TimeoutError("no answer in time")
             try:
                 chunk = self.channel.recv(max(1 << 16, min(count - len(self.buffer), 1 << 20)))
             except ConnectionError:

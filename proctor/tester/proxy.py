@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from proctor.processes import frames as codec
+from proctor.processes.countdown import Countdown
 
 ENDED = "the process that ran the code ended"
 LONG = 0.02  # seconds after which an answer is waited for without hurry
@@ -97,7 +98,7 @@ class Channel:
             self.frames.send(body)
             if not self.frames.wait(LONG):
                 self.on_wait()
-            reply = self.frames.receive(started + limit + GRACE)
+            reply = self.frames.receive(Countdown(limit + GRACE))
             self.traffic += len(reply)
             if self.traffic > MAX_TRAFFIC:
                 raise codec.ProtocolError("too much data")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from proctor.processes import forks
 from proctor.processes import frames as codec
+from proctor.processes.countdown import Countdown
 from proctor.tester.proxy import ENDED, Channel, RemoteError, Student, WorkerGone
 from proctor.verdict import MAX_MESSAGE, first_word
 
@@ -150,7 +151,7 @@ class Grading:
             ]
         if self.channel.gone != gone:
             note = f"{self.channel.gone}; no later cell could be run"
-        elif gone is None and self.channel.seconds - before >= limit:
+        elif gone is None and ran is not True and self.channel.seconds - before >= limit:
             note = f"ran longer than {limit:g} s and was interrupted"
         outputs = jsonable(outputs)
         said = first_word(outputs, ran is True, self.job["ignored"])
@@ -216,7 +217,7 @@ def start(descriptors: list[int], suite: Suite | None) -> None:
     job = json.loads(supervisor.receive())
     events = Events(supervisor)
     try:
-        word = worker.receive(time.monotonic() + START_SECONDS)
+        word = worker.receive(Countdown(START_SECONDS))
     except (EOFError, OSError):
         word = b"it said nothing"
     if word != b"ready":  # it is not in its jail

@@ -13,6 +13,7 @@ import getpass
 import importlib
 import linecache
 import marshal
+import math
 import operator
 import os
 import random
@@ -22,6 +23,7 @@ import site
 import socket
 import sys
 import sysconfig
+import time
 import traceback
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +36,7 @@ from IPython.core.error import StdinNotImplementedError
 from proctor import jail
 from proctor.processes import forks
 from proctor.processes import frames as codec
+from proctor.processes.countdown import TICK
 from proctor.worker.shell import Shell
 
 READY = b"ready"  # the worker's first word, before any of the student's code
@@ -50,25 +53,41 @@ TimeIsUp = type("TimeoutError", (BaseException,), {})
 
 
 class Alarm:
-    """Interrupts what runs too long, again and again until it gives up."""
+    """Interrupts what runs too long, again and again until it gives up.
+
+    It rings often, and a ring takes off what passed since the last one; but no more than two rings'
+    time or the processor time that was used, whatever is more: a process that was stopped, or not
+    scheduled, has not run for long.
+    """
 
     def __init__(self) -> None:
-        self.armed = False
+        self.left: float | None = None
+        self.at = _now()
         signal.signal(signal.SIGALRM, self._ring)
 
     def _ring(self, *_: object) -> None:
-        if self.armed:
+        if self.left is None:
+            return
+        (then, used), self.at = self.at, _now()
+        self.left -= min(self.at[0] - then, max(2 * self.step, self.at[1] - used))
+        if self.left <= 0:
             raise TimeIsUp("this ran longer than it may")
 
     @contextlib.contextmanager
     def __call__(self, seconds: float) -> Iterator[None]:
-        self.armed = True
-        signal.setitimer(signal.ITIMER_REAL, seconds, 0.25)
+        self.step = seconds / math.ceil(seconds / TICK)
+        self.at, self.left = _now(), seconds
+        signal.setitimer(signal.ITIMER_REAL, self.step, self.step)
         try:
             yield
         finally:
-            self.armed = False
+            self.left = None
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _now() -> tuple[float, float]:
+    """The time, and the processor time of this process."""
+    return time.monotonic(), time.process_time()
 
 
 _OPERATORS = (
