@@ -7,8 +7,8 @@ docs/jail.md states each guarantee and limit.
 
 The modules, in the order in which a worker passes them: `namespaces` (a new root, nothing else in
 sight), `landlock`, `identity` (user and capabilities), `limits`, `seccomp` (the system calls that
-are left); `entry` puts them in order, `ready` does a part of it ahead, `doctor` tries them one by
-one.
+are left; `libseccomp` builds the filter); `entry` puts them in order, `ready` does a part of it
+ahead, `doctor` tries them one by one.
 """
 
 from proctor.jail.doctor import Finding, diagnose, probe

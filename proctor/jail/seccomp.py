@@ -9,9 +9,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
-import os
 import struct
 
+from proctor.jail import libseccomp as sc
 from proctor.jail.kernel import PR_SET_SECCOMP, prctl
 
 _ALLOWED = """
@@ -54,50 +54,46 @@ class _Program(ctypes.Structure):
 def build() -> bytes:
     """The filter in the kernel's form, with `_OWN_PID` for the process id.
 
-    RuntimeError or ImportError if there is no libseccomp. Calls of other architectures, x32 among
-    them, kill the process.
+    OSError if there is no libseccomp. Calls of other architectures, x32 among them, kill the
+    process.
     """
-    import pyseccomp as sc  # type: ignore[import-untyped]
+    with sc.Filter(sc.refuse(errno.EPERM)) as rules:
+        rules.foreign(sc.KILL_PROCESS)
 
-    native = sc.Arch.NATIVE
-    rules = sc.SyscallFilter(sc.ERRNO(errno.EPERM))
-    rules.set_attr(sc.Attr.ACT_BADARCH, sc.KILL_PROCESS)
+        def allow(name: str, *conditions: sc.Condition) -> None:
+            if sc.resolve(name) >= 0:  # else unknown to this architecture
+                rules.add(sc.ALLOW, name, *conditions)
 
-    def allow(name: str, *conditions: tuple[int, int, int] | tuple[int, int, int, int]) -> None:
-        if sc.resolve_syscall(native, name) >= 0:  # else unknown to this architecture
-            rules.add_rule(sc.ALLOW, name, *(sc.Arg(*condition) for condition in conditions))
-
-    for name in _ALLOWED.split():
-        allow(name)
-    # Threads, no processes. clone3 takes its flags from memory, which a filter can't read; at
-    # ENOSYS libc falls back to clone.
-    allow("clone", (0, sc.MASKED_EQ, _CLONE_THREAD | _CLONE_REFUSED, _CLONE_THREAD))
-    if sc.resolve_syscall(native, "clone3") >= 0:
-        rules.add_rule(sc.ERRNO(errno.ENOSYS), "clone3")
-    allow("kill", (0, sc.EQ, _OWN_PID))
-    allow("tgkill", (0, sc.EQ, _OWN_PID))
-    for process in (0, _OWN_PID):
-        allow("prlimit64", (0, sc.EQ, process), (2, sc.EQ, 0))  # asking, not setting
-    for request in _IOCTLS:
-        allow("ioctl", (1, sc.EQ, request))
-    for command in _FCNTLS:
-        allow("fcntl", (1, sc.EQ, command))
-    for option in _NAME_OPTIONS:
-        allow("prctl", (0, sc.EQ, option))
-    # On a socket that the worker was given, to its other end.
-    allow("sendto", (3, sc.MASKED_EQ, 0xFFFFFFFF ^ _SEND_FLAGS, 0), (4, sc.EQ, 0))
-    allow("recvfrom", (3, sc.MASKED_EQ, 0xFFFFFFFF ^ _RECEIVE_FLAGS, 0))
-
-    reader, writer = os.pipe()
-    with open(reader, "rb") as source:
-        with open(writer, "wb") as sink:
-            rules.export_bpf(sink)
-        return source.read()
+        for name in _ALLOWED.split():
+            allow(name)
+        # Threads, no processes. clone3 takes its flags from memory, which a filter can't read; at
+        # ENOSYS libc falls back to clone.
+        allow("clone", (0, sc.MASKED_EQ, _CLONE_THREAD | _CLONE_REFUSED, _CLONE_THREAD))
+        if sc.resolve("clone3") >= 0:
+            rules.add(sc.refuse(errno.ENOSYS), "clone3")
+        allow("kill", (0, sc.EQ, _OWN_PID))
+        allow("tgkill", (0, sc.EQ, _OWN_PID))
+        for process in (0, _OWN_PID):
+            allow("prlimit64", (0, sc.EQ, process), (2, sc.EQ, 0))  # asking, not setting
+        for request in _IOCTLS:
+            allow("ioctl", (1, sc.EQ, request))
+        for command in _FCNTLS:
+            allow("fcntl", (1, sc.EQ, command))
+        for option in _NAME_OPTIONS:
+            allow("prctl", (0, sc.EQ, option))
+        # On a socket that the worker was given, to its other end.
+        allow("sendto", (3, sc.MASKED_EQ, 0xFFFFFFFF ^ _SEND_FLAGS, 0), (4, sc.EQ, 0))
+        allow("recvfrom", (3, sc.MASKED_EQ, 0xFFFFFFFF ^ _RECEIVE_FLAGS, 0))
+        return rules.program()
 
 
 def load(process: int) -> None:
     """Put this process, whose id is `process`, under the filter for good; needs no_new_privs."""
-    code = build().replace(struct.pack("I", _OWN_PID), struct.pack("I", process))
+    install(build().replace(struct.pack("I", _OWN_PID), struct.pack("I", process)))
+
+
+def install(code: bytes) -> None:
+    """Put this process under a filter in the kernel's form."""
     buffer = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(code) // _INSTRUCTION_SIZE, ctypes.addressof(buffer))
     filter_mode = 2
