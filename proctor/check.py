@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from traitlets.config import Config
 
 from proctor.author import export
@@ -24,7 +25,8 @@ from proctor.grade.grading import Grader
 from proctor.notebook.cells import nbgrader
 from proctor.notebook.files import fetch, supporting_files
 from proctor.notebook.template import Template, read
-from proctor.verdict import TestResult, number
+from proctor.report.table import say
+from proctor.verdict import TestResult, number, one_line
 
 HIDDEN = 'raise NotImplementedError("graded by hidden tests")'
 
@@ -104,7 +106,7 @@ def check_notebook(path: Path, isolation: str, console: Console) -> int:
         data = fetch(path.resolve())
         submission = template.submission(data)
         verdict = grader.grade_notebook(template, submission, "check", files, 0)
-    table = Table(title=path.name, title_justify="left")
+    table = Table(title=Text(one_line(path.name)), title_justify="left")
     table.add_column("check", no_wrap=True)
     table.add_column("points", justify="right")
     table.add_column("")
@@ -112,20 +114,20 @@ def check_notebook(path: Path, isolation: str, console: Console) -> int:
         passed = test.status == "passed"
         word = "[green]works[/]" if passed else "[red]not yet[/]"
         table.add_row(
-            test.name.removeprefix("check_"),
+            Text(one_line(test.name.removeprefix("check_"))),
             f"{number(test.points)} of {number(test.max_points)}",
             word,
         )
     console.print(table)
     for note in verdict.notes:
-        console.print(note, markup=False, highlight=False)
+        say(console, note)
     missing = [test for test in verdict.tests if test.status != "passed"]
     if not missing:
         console.print("Every visible check passes. Hidden tests look closer when you submit.")
         return 0
     first = missing[0]
-    console.print(f"Next: {_section(template, first) or first.name}", style="bold", markup=False)
-    console.print(first.message, markup=False, highlight=False)
+    say(console, f"Next: {_section(template, first) or first.name}", style="bold")
+    say(console, first.message)
     return 1
 
 

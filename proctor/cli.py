@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from proctor import __version__
 from proctor.errors import CourseError, ProctorError
+from proctor.verdict import one_line, printable
+
+if TYPE_CHECKING:
+    from proctor.run import Run
 
 COURSE = click.option(
     "--course",
@@ -110,18 +116,17 @@ def grade(
     from proctor.course.course import Course
     from proctor.report import formats, table
 
-    said = Console(stderr=True)
-    with _progress(said) as progress:
-        task = progress.add_task(assignment, total=None, failed=0)
+    errors = Console(stderr=True)
+    with _progress(errors) as progress:
+        task = progress.add_task(one_line(assignment), total=None, text="")
 
-        def watch(run: running.Run) -> None:
+        def watch(run: Run) -> None:
             if run.isolation == "none" and len(run.results) == run.kept:
-                said.print(
+                errors.print(
                     "[bold]No isolation here[/]: students' code can read and write what you can."
                 )
-            missed = sum(result.status != "graded" for result in run.results)
             done = len(run.results) - run.kept
-            progress.update(task, total=run.todo, completed=done, failed=missed)
+            progress.update(task, total=run.todo, completed=done, text=_so_far(run))
 
         run = running.grade(
             Course.load(course).assignment(assignment),
@@ -146,37 +151,55 @@ def grade(
                 form
             ](assignment, results)
         )
-        table.moves(changes, said)
-    if summary is not None:
-        with summary.open("a", encoding="utf-8") as file:
-            file.write(formats.as_markdown(assignment, results))
+        table.moves(changes, errors)
     if explain:
         for result in results:
             for test in result.tests:
                 if test.detail:
-                    said.rule(f"{result.student}: {test.name}")
-                    said.print(test.detail, markup=False, highlight=False)
+                    errors.rule(Text(one_line(f"{result.student}: {test.name}")))
+                    table.say(errors, test.detail)
     if failed := [result for result in results if result.status == "error"]:
-        click.echo(
-            f"proctor: {len(failed)} of {len(results)} submissions have no result; run the command "
-            f"again to grade them. {failed[0].student}: {failed[0].error}",
-            err=True,
+        _complain(
+            f"{len(failed)} of {len(results)} submissions have no result; run the command "
+            f"again to grade them. {failed[0].student}: {failed[0].error}"
         )
+    if summary is not None:
+        try:
+            with summary.open("a", encoding="utf-8") as file:
+                file.write(formats.as_markdown(assignment, results))
+        except OSError as error:
+            raise ProctorError(
+                f"The summary {summary} cannot be written: {error.strerror}. What was graded is "
+                "kept: name another file and run the command again."
+            ) from None
     return int(bool(failed))
+
+
+def _so_far(run: Run) -> str:
+    """How far a run has come: graded 7 of 12, 1 rejected."""
+    ended = [result.status for result in run.results[run.kept :]]
+    text = f"graded {ended.count('graded')} of {run.todo}"
+    for status, words in (("rejected", "rejected"), ("error", "without a result")):
+        text += f", {ended.count(status)} {words}" if status in ended else ""
+    return text
 
 
 def _progress(console: Console) -> Progress:
     """A bar on a terminal, silence elsewhere."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("not graded: {task.fields[failed]}"),
+        TextColumn("{task.fields[text]}", markup=False),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+def _complain(text: str) -> None:
+    """Say on standard error what went wrong; it may name a student."""
+    click.echo(f"proctor: {printable(text)}", err=True)
 
 
 @commands.command()
@@ -244,6 +267,9 @@ def doctor() -> int:
 
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Run a command; what went wrong is said in a sentence. Exit status 2 for a wrong call."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that its encoding lacks ends no run
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = commands(args=arguments, standalone_mode=False)
     except click.exceptions.Exit as leave:
@@ -252,10 +278,10 @@ def main(arguments: Sequence[str] | None = None) -> Any:
         error.show()
         status = error.exit_code
     except CourseError as error:
-        click.echo(f"proctor: {error}", err=True)
+        _complain(str(error))
         status = 2
     except ProctorError as error:
-        click.echo(f"proctor: {error}", err=True)
+        _complain(str(error))
         status = 1
     except (KeyboardInterrupt, click.Abort):
         click.echo("proctor: interrupted; what was graded before is recorded.", err=True)

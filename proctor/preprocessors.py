@@ -24,6 +24,7 @@ from proctor.notebook.cells import Notebook, is_locked, nbgrader, parse, visible
 from proctor.notebook.files import fetch, supporting_files
 from proctor.notebook.template import Submission, Template
 from proctor.record.autograded import autograded
+from proctor.verdict import one_line
 
 Resources = dict[str, Any]
 Node = Any  # nbformat's NotebookNode is untyped
@@ -76,7 +77,7 @@ class Restore(_Preprocessor):
         _, template, _ = self.place(resources)
         submission = template.submission(json.dumps(nb).encode())
         for note in submission.notes:
-            self.log.warning("%s: %s", template.name, note)
+            self.log.warning("%s: %s", template.name, one_line(note))
         return _node(submission.notebook), resources
 
 

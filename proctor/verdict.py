@@ -159,6 +159,24 @@ def first_word(outputs: Any, ran: bool, ignored: str | None = None) -> Word:
     return Word("none") if ran else Word("error", "It ended with an error that it did not show.")
 
 
+# What `str.isprintable` lets through although it takes no room: it could tell two names apart that
+# look the same. The rest of what Unicode calls ignorable is not printable anyway.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+# What the log of a CI obeys: GitHub's `::error::` where a line or a word begins, and `##[error]`,
+# Azure's `##vso[` and TeamCity's `##teamcity[` anywhere.
+_COMMAND = re.compile(r"(?<!\S):(?=:[A-Za-z])|#(?=#\w*\[)")
+
+
 def printable(text: str) -> str:
-    """A student's text without what a terminal would obey."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    """A student's text without what a terminal or the log of a CI would obey: controls, directions
+    of writing, what takes no room, lone surrogates, commands. Lines and tabs stay.
+    """
+    shown = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return _COMMAND.sub("\\g<0>\ufffd", _INVISIBLE.sub("\ufffd", shown))
+
+
+def one_line(text: str) -> str:
+    """The same, where only a line has room."""
+    return " ".join(printable(text).split())

@@ -1001,7 +1001,8 @@ def test_markdown_is_a_table_and_counts_misconceptions(small: Path) -> None:
 def test_the_table_counts_and_names_the_isolation(small: Path) -> None:
     done = proctor_grade(small, "--no-record")
     rows = {line.split("│")[1].strip(): line for line in done.stdout.splitlines() if "│" in line}
-    assert "17/20" in rows["ada"] and "10/10" in rows["ada"] and "by hand too" in rows["ada"]
+    for shown in ("17/20", "10/10", "needs manual grading"):
+        assert shown in rows["ada"]
     assert "rejected" in rows["cyd"] and "not a notebook" in rows["cyd"]
     footer = done.stdout[done.stdout.rindex("┘") :]
     assert re.search(r"3 of 4 graded, median 11 of 20, isolation: (full|container|none)", footer)
@@ -1029,8 +1030,7 @@ def test_a_terminal_sees_progress_and_a_pipe_does_not(small: Path) -> None:
         shown += chunk
     os.close(screen)
     assert json.loads(done.stdout)["assignment"] == NAME
-    assert b"0/1" in shown and NAME.encode() in shown
-    assert b"not graded: 0" in shown
+    assert b"graded 0 of 1" in shown and NAME.encode() in shown
     assert re.search(rb"\d:\d\d:\d\d|-:--:--", shown)  # the time that is left
 
 

@@ -46,7 +46,7 @@ def decide(
     elif cell.manual:
         answered = nbgrader(there).get("task") or there["source"] != template.stubs.get(cell.name)
         result.status = "manual" if answered else "failed"
-        result.message = "Waits to be graded by hand." if answered else "No answer."
+        result.message = "Needs manual grading." if answered else "No answer."
     else:
         result.decided = "student"
         result.points, result.message = points(

@@ -274,7 +274,7 @@ def _manual(template: Template, cell: GradeCell, submission: Submission) -> Test
         0.0,
         cell.points,
         "manual",
-        "Waits to be graded by hand.",
+        "Needs manual grading.",
     )
 
 

@@ -284,7 +284,7 @@ class InProcessTemplate(Template):
                 notes.append(f"cell '{name}' was missing: restored")
                 self._put_back(owned[name], cells)
             elif meta.get("grade"):
-                notes.append(f"cell '{name}' is missing: it waits to be graded by hand")
+                notes.append(f"cell '{name}' is missing: it needs manual grading")
         unique_ids(cells)
         return Submission(
             {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, notes

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from proctor.report.remarks import in_students_process, misconceptions, remark
-from proctor.verdict import Result, number, printable
+from proctor.report.remarks import in_students_process, misconceptions, remark, state
+from proctor.verdict import Result, number, one_line, printable
 
 
 def as_json(assignment: str, results: Sequence[Result]) -> str:
     """One object: {"assignment", "submissions": [...]}."""
-    return json.dumps(
+    text = json.dumps(
         {"assignment": assignment, "submissions": [result.as_json() for result in results]},
         indent=1,
     )
+    return text.replace("##", "#\\u0023")  # the same in JSON, and no command in the log of a CI
 
 
 def as_markdown(assignment: str, results: Sequence[Result]) -> str:
     """A summary for a CI job's page."""
     lines = [
-        f"## {assignment}",
+        f"## {_plain(assignment)}",
         "",
-        "| student | score | status | what was seen |",
+        "| student | score | status | notes |",
         "| --- | ---: | --- | --- |",
     ]
     for result in results:
@@ -32,29 +34,33 @@ def as_markdown(assignment: str, results: Sequence[Result]) -> str:
             if result.status == "graded"
             else "-"
         )
-        seen = remark(result).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
-        student = (
-            printable(result.student).replace("\n", " ").replace("|", "\\|").replace("<", "&lt;")
-        )
-        lines.append(f"| {student} | {score} | {result.status} | {seen} |")
-    if said := in_students_process(results):
-        lines += ["", said]
-    found = misconceptions(results)
-    if found:
-        lines += ["", *[f"- {count} x {name}" for name, count in found.most_common()]]
+        cells = [_plain(result.student), score, state(result), _plain(remark(result))]
+        lines.append(f"| {' | '.join(cells)} |")
+    if claims := in_students_process(results):
+        lines += ["", claims]
+    if counted := misconceptions(results):
+        lines += ["", *[f"- {count} x {_plain(name)}" for name, count in counted.most_common()]]
     return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """One line of text as Markdown shows it as it is: no link, picture, HTML, code, formula or
+    mention, and no end of a table's cell.
+    """
+    text = re.sub(r"[\\`*_\[\]#|~$@]|:(?=//)|(?<=www)\.", r"\\\g<0>", one_line(text), flags=re.I)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def as_junit(assignment: str, results: Sequence[Result]) -> str:
     """A suite per student, a case per test; a rejected submission is an error of its suite."""
-    root = ElementTree.Element("testsuites", name=assignment)
+    root = ElementTree.Element("testsuites", name=printable(assignment))
     for result in results:
         failures = sum(test.status == "failed" for test in result.tests)
         waiting = sum(test.status == "manual" for test in result.tests)
         suite = ElementTree.SubElement(
             root,
             "testsuite",
-            name=_xml(result.student),
+            name=printable(result.student),
             tests=str(len(result.tests) or 1),
             failures=str(failures),
             errors=str(int(result.error is not None)),
@@ -68,28 +74,19 @@ def as_junit(assignment: str, results: Sequence[Result]) -> str:
             )
         if result.error is not None:
             case = ElementTree.SubElement(
-                suite, "testcase", name="submission", classname=assignment
+                suite, "testcase", name="submission", classname=printable(assignment)
             )
-            ElementTree.SubElement(case, "error", message=_xml(result.error))
+            ElementTree.SubElement(case, "error", message=printable(result.error))
         for test in result.tests:
             case = ElementTree.SubElement(
                 suite,
                 "testcase",
-                name=_xml(test.name),
-                classname=f"{assignment}.{test.notebook}.{test.cell}",
+                name=printable(test.name),
+                classname=printable(f"{assignment}.{test.notebook}.{test.cell}"),
             )
             if test.status == "failed":
-                ElementTree.SubElement(case, "failure", message=_xml(test.message))
+                ElementTree.SubElement(case, "failure", message=printable(test.message))
             elif test.status == "manual":
-                ElementTree.SubElement(case, "skipped", message=_xml(test.message))
+                ElementTree.SubElement(case, "skipped", message=printable(test.message))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _xml(text: str) -> str:
-    """Text that XML can hold."""
-    return "".join(
-        c
-        for c in text
-        if c in "\t\n\r" or "\x20" <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff"
-    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from proctor.verdict import Result, printable
+from proctor.verdict import Result, one_line
+
+NEEDS_MANUAL = "needs manual grading"  # as formgrader has it
 
 
 def misconceptions(results: Sequence[Result]) -> Counter[str]:
@@ -17,21 +19,21 @@ def misconceptions(results: Sequence[Result]) -> Counter[str]:
     )
 
 
+def state(result: Result) -> str:
+    """A submission's status, as people read it."""
+    return NEEDS_MANUAL if result.needs_manual else result.status
+
+
 def remark(result: Result) -> str:
     """What to say of a submission in one line."""
     if result.error:
-        return printable(result.error)
+        return one_line(result.error)
     shown = sorted({test.misconception for test in result.tests if test.misconception})
     parts = [", ".join(shown)] if shown else []
-    parts += (
-        [
-            result.notes[0]
-            + (f" (and {len(result.notes) - 1} more)" if len(result.notes) > 1 else "")
-        ]
-        if result.notes
-        else []
-    )
-    return printable("; ".join(parts))
+    if result.notes:
+        more = f" (and {len(result.notes) - 1} more)" if len(result.notes) > 1 else ""
+        parts.append(result.notes[0] + more)
+    return one_line("; ".join(parts))
 
 
 def in_students_process(results: Sequence[Result]) -> str:

@@ -23,7 +23,7 @@ import pytest
 
 from proctor import testing
 from proctor.tester.proxy import RemoteError, Student, WorkerGone
-from proctor.verdict import MAX_MESSAGE, printable
+from proctor.verdict import MAX_MESSAGE
 
 Serve = Callable[["Suite", str], None]  # until the supervisor hangs up; the text is the inventory
 
@@ -189,7 +189,7 @@ class Suite:
                 if explain:
                     event["detail"] = _trace(failure)
                     if isinstance(failure, RemoteError):
-                        event["detail"] += printable(failure.remote_traceback)
+                        event["detail"] += failure.remote_traceback
             yield event
 
 
