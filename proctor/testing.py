@@ -3,7 +3,7 @@
 A hidden test is ordinary pytest. Three fixtures come from proctor: `student` (the submission,
 behind proxies), `reference` (the course's own package) and `rng` (a NumPy generator seeded per
 submission and test). What a student is told when a test fails is the first paragraph of its
-docstring, the kind of input named by `kind`, and, where the symptom is recognised, a named
+docstring, the input as `describe_input` says it, and, where the symptom is recognised, a named
 `Misconception`. Assertion messages and tracebacks are for the author and never leave the tester.
 """
 
@@ -18,7 +18,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Misconception", "either", "kind", "lifted", "recognise", "same", "symptom"]
+__all__ = [
+    "Misconception",
+    "any_passes",
+    "assert_close",
+    "describe_input",
+    "recognise",
+    "run_in_worker",
+    "symptom",
+]
 
 
 @dataclass(frozen=True)
@@ -41,19 +49,24 @@ class Recognised(AssertionError):
         self.misconception = misconception
 
 
-_kind: str = ""
+# Relative and absolute tolerance by the coarser of two dtypes. float16 has 10 bits of fraction, so
+# neighbours are up to 0.001 of their size apart: four of these steps.
+TOLERANCES = {"float16": (4e-3, 1e-3), "float32": (1e-4, 1e-5)}
+EXACT = (1e-7, 1e-9)
+
+_input: str = ""
 
 
-def kind(text: str) -> None:
+def describe_input(text: str) -> None:
     """Say what kind of input the test is about to use; the last one said is shown on failure."""
-    global _kind
-    _kind = text
+    global _input
+    _input = text
 
 
-def take_kind() -> str:
-    """The kind of input that the test named last; forgets it."""
-    global _kind
-    text, _kind = _kind, ""
+def take_input() -> str:
+    """The kind of input that the test described last; forgets it."""
+    global _input
+    text, _input = _input, ""
     return text
 
 
@@ -62,17 +75,19 @@ def _equal(
 ) -> bool:
     if actual.shape != expected.shape:
         return False
-    single = np.float32 in (actual.dtype, expected.dtype) or np.float16 in (
-        actual.dtype,
-        expected.dtype,
-    )
-    rtol = (1e-4 if single else 1e-7) if rtol is None else rtol
-    atol = (1e-5 if single else 1e-9) if atol is None else atol
+    dtypes = actual.dtype, expected.dtype
+    defaults = next((each for name, each in TOLERANCES.items() if np.dtype(name) in dtypes), EXACT)
+    rtol = defaults[0] if rtol is None else rtol
+    atol = defaults[1] if atol is None else atol
+    if np.dtype("float16") in dtypes:  # where a difference or a tolerance may leave its range
+        actual, expected = (
+            np.asarray(each, np.result_type(each, float)) for each in (actual, expected)
+        )
     with np.errstate(all="ignore"):
         return bool(np.all(np.isclose(actual, expected, rtol=rtol, atol=atol, equal_nan=True)))
 
 
-def same(
+def assert_close(
     actual: Any,
     expected: Any,
     *,
@@ -84,9 +99,10 @@ def same(
     """Assert that `actual`, fetched from the student, is `expected`: same shape, same values.
 
     `actual` must be a plain array or number (compare `.data`, `.grad` or `.shape`, never a proxy).
-    It must be finite wherever `expected` is. Tolerances default to what float32 or float64 can
-    hold. The dtype is compared only when `dtype` is given. `symptoms` maps a misconception to the
-    wrong value that it produces, or to a predicate of `actual`; a match raises it by name.
+    It must be finite wherever `expected` is. Tolerances default to what the coarser dtype of the
+    two can hold: float64, float32 or float16. The dtype is compared only when `dtype` is given.
+    `symptoms` maps a misconception to the wrong value that it produces, or to a predicate of
+    `actual`; a match raises it by name.
     """
     if type(actual) not in (np.ndarray, bool, int, float, complex, list, tuple) and not isinstance(
         actual, np.generic
@@ -130,7 +146,7 @@ def recognise(misconception: Misconception, *exceptions: type[BaseException]) ->
         raise Recognised(misconception) from error
 
 
-def either(*checks: Callable[[], None]) -> None:
+def any_passes(*checks: Callable[[], None]) -> None:
     """Pass if one of the checks passes; otherwise fail as the one did that recognised a
     misconception, or else as the first.
 
@@ -142,11 +158,11 @@ def either(*checks: Callable[[], None]) -> None:
             return check()
         except Exception as error:  # the student's exceptions arrive as Exceptions too
             failures.append(error)
-    assert failures, "either() needs at least one check"
+    assert failures, "any_passes() needs at least one check"
     raise next((error for error in failures if isinstance(error, Recognised)), failures[0])
 
 
-class lifted:
+class run_in_worker:
     """Decorates a driver that runs in the worker: `driver(student, *data)` sends its source there.
 
     Inside, the student's names are globals; the driver imports what else it needs in its body and
@@ -163,3 +179,7 @@ class lifted:
 
     def __call__(self, student: Any, *data: Any, **options: Any) -> Any:
         return student._lift(self.name, self.source, data, options)
+
+
+# The names that suites used before.
+same, kind, either, lifted = assert_close, describe_input, any_passes, run_in_worker
