@@ -42,8 +42,11 @@ c.ClearSolutions.text_stub = "*Your answer here.*"
 
 # Grading --------------------------------------------------------------------------------------
 
-# Points stand in the notebooks' grade cells, 100 in all for an assignment. Nothing is taken off for
-# late submissions: a plugin of nbgrader's (AssignLatePenalties) would do it.
+# Points stand in the notebooks' grade cells. Nothing is taken off for late submissions: a plugin of
+# nbgrader's (AssignLatePenalties) would do it.
+
+# What each assignment's grade cells add up to; generating it fails if they do not.
+c.Proctor.points = 100
 
 # The package that the assignments build. While one is graded, the modules of those before it are
 # importable as the reference has them, so that one broken assignment doesn't sink the next.

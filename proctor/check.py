@@ -22,13 +22,11 @@ from proctor.author import export
 from proctor.course.course import Assignment, Course
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
-from proctor.notebook.cells import nbgrader
+from proctor.notebook.cells import HIDDEN, nbgrader
 from proctor.notebook.files import fetch, supporting_files
 from proctor.notebook.template import Template, read
 from proctor.report.table import say
 from proctor.verdict import TestResult, number, one_line
-
-HIDDEN = 'raise NotImplementedError("graded by hidden tests")'
 
 
 class Desk(Assignment):

@@ -598,10 +598,11 @@ def test_a_cell_that_hid_its_error_has_failed() -> None:
 @pytest.mark.parametrize(
     ("line", "suite", "where"),
     [
-        ("", False, "worker"),
+        ("", False, "in process"),
         ("", True, "tester"),
         ("c.Proctor.package = 'mine'", False, "tester"),
-        ("c.Proctor.checks = 'worker'", True, "worker"),
+        ("c.Proctor.checks = 'in process'", True, "in process"),
+        ("c.Proctor.checks = 'worker'", True, "in process"),  # an older spelling
         ("c.Proctor.checks = 'tester'", False, "tester"),
     ],
 )

@@ -994,7 +994,7 @@ def test_markdown_is_a_table_and_counts_misconceptions(small: Path) -> None:
     rows = [re.split(r"(?<!\\)\|", line) for line in lines if line.startswith("|")]
     assert len(rows) == 2 + 4
     assert {len(row) for row in rows} == {6}
-    assert rows[4][1:4] == [" b\\|b ", " 9 / 20 ", " graded "]
+    assert rows[4][1:4] == [" b\\|b ", " 9 / 20 ", " needs manual grading "]
     assert "- 1 x first left out" in lines
 
 
@@ -1104,6 +1104,7 @@ def changed(root: Path, file: str, old: str, new: str) -> Path:
 
 
 SUITE = f"tests/hidden/{NAME}/test_totals.py"
+CONFTEST = f"tests/hidden/{NAME}/conftest.py"
 
 
 def opened(root: Path) -> None:
@@ -1129,12 +1130,65 @@ def test_a_hidden_test_without_a_grade_cell_is_an_error(tmp_path: Path) -> None:
     assert "'Median'" in str(caught.value)
 
 
-def test_a_suite_that_cannot_be_imported_is_an_error(tmp_path: Path) -> None:
-    root = changed(tmp_path, SUITE, "import pytest\n", "import pytest\nimport no_such_module\n")
+@pytest.mark.parametrize(
+    ("file", "old", "new", "where"),
+    [
+        (
+            SUITE,
+            "import pytest\n",
+            "import pytest\nimport no_such_module\n",
+            "line 3: ModuleNotFound",
+        ),
+        (SUITE, "class TestMean:", "class TestMean", "line 37: SyntaxError: expected ':'"),
+        (CONFTEST, "", "x = 1\ndef (", "line 2: SyntaxError: "),
+        (CONFTEST, "", "import no_such_module", "No module named 'no_such_module'"),
+    ],
+    ids=["a module that is missing", "no Python", "a conftest that is none", "a conftest's import"],
+)
+def test_a_suite_that_cannot_be_collected_names_file_and_line(
+    tmp_path: Path, file: str, old: str, new: str, where: str
+) -> None:
+    (tmp_path / CONFTEST).parent.mkdir(parents=True)
+    (tmp_path / CONFTEST).write_text("")
+    root = changed(tmp_path, file, old, new)
     hand_in(root, "ada", notebooks())
     done = proctor_grade(root, "--no-record")
-    assert done.status in (1, 2) and done.stdout == ""
-    assert "no_such_module" in done.stderr
+    assert (done.status, done.stdout) == (1 if file == CONFTEST and "import" in new else 2, "")
+    assert where in done.stderr
+    assert str(root / file) in done.stderr
+    if done.status == 2:
+        [said] = done.stderr.splitlines()
+        assert said.endswith("The hidden tests cannot be collected: mend this first.")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("class TestMean:", "class Mean:"),
+        ("class TestMean:", "class TestMean:\n    def __init__(self): pass\n"),
+        ("import pytest\n", "import pytest\npytest.skip('later', allow_module_level=True)\n"),
+    ],
+    ids=["renamed", "not collected", "skipped"],
+)
+def test_a_cell_whose_hidden_tests_are_lost_is_an_error(tmp_path: Path, old: str, new: str) -> None:
+    """It would give everybody 0."""
+    root = changed(tmp_path, SUITE, old, new)
+    with pytest.raises(CourseError) as caught:
+        opened(root)
+    lost = "Total" if "skip" in new else "Mean"
+    assert f"{NAME}.ipynb: grade cell '{lost}' waits for hidden tests" in str(caught.value)
+    assert str(root / "tests/hidden" / NAME) in str(caught.value)
+
+
+def test_a_suite_may_be_as_large_as_it_likes(tmp_path: Path) -> None:
+    """3,000 cases, whose names are longer than a message of the tester's socket."""
+    name = '@pytest.mark.parametrize("n", [1, 2, 30])'
+    root = changed(tmp_path, SUITE, name, name.replace("[1, 2, 30]", "range(3000)"))
+    path = root / SUITE
+    path.write_text(path.read_text().replace("def test_length", f"def test_length_{'x' * 60}"))
+    with Grader(Course.load(root).assignment(NAME)) as grader:
+        names = [name for name, _ in grader.tests["Total"]]
+    assert len(names) == 3002 and sum(map(len, names)) > 1 << 18
 
 
 def test_a_suite_that_ends_its_process_costs_only_that_result(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from proctor.course import packages, released
 from proctor.course.packages import module_name
-from proctor.course.settings import Proctor, clocks, setting
+from proctor.course.settings import IN_PROCESS, Proctor, clocks, setting
 from proctor.errors import CourseError
 from proctor.notebook.template import Stubs, Template, read
 
@@ -96,7 +96,7 @@ class Course:
     def assignment(self, name: str) -> Assignment:
         """Raises CourseError, with the names there are, if there is none of that name."""
         found = Assignment(self, name)
-        if name not in self.assignments and not (found.checks == "worker" and found.templates):
+        if name not in self.assignments and not (found.checks == IN_PROCESS and found.templates):
             known = ", ".join(self.assignments) or "none"
             raise CourseError(
                 f"There is no assignment '{name}' in {self.root / 'source'}. There are: {known}."
@@ -116,10 +116,10 @@ class Assignment:
 
     @cached_property
     def checks(self) -> str:
-        """Where its test cells run: 'tester' or 'worker'."""
+        """Where its test cells run: 'tester' or 'in process'."""
         course = self.course
         chosen = str(course.settings.checks)
-        return chosen or ("tester" if course.package or self._suite else "worker")
+        return chosen or ("tester" if course.package or self._suite else IN_PROCESS)
 
     @property
     def notebooks(self) -> list[Path]:
@@ -131,7 +131,7 @@ class Assignment:
     @cached_property
     def templates(self) -> Sequence[Template]:
         """What the instructor's notebooks are to grading; the main one first."""
-        if self.checks == "worker":
+        if self.checks == IN_PROCESS:
             return released.templates(
                 self.course.config,
                 self.course.db_url,
@@ -227,7 +227,7 @@ class Assignment:
             digest.update(f"{path.relative_to(self.course.root)}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         digest.update(repr(Stubs.of(self.course.config)).encode())
-        if self.checks == "worker":
+        if self.checks == IN_PROCESS:
             digest.update(released.rules(self.course.config, self.templates, self.seconds).encode())
         return digest.hexdigest()
 

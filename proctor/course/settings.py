@@ -6,10 +6,12 @@ import ast
 import contextlib
 from typing import Any
 
-from traitlets import Enum, Float, Integer, List, Unicode
+from traitlets import Enum, Float, Integer, List, Unicode, validate
 from traitlets.config import Configurable
 
 CELL_SECONDS = 30.0  # nbgrader's own limit for a cell, if the course sets none
+
+IN_PROCESS = "in process"  # where test cells run in nbgrader: in the student's process
 
 UNLIMITED = 600.0  # what a notebook may take where nbgrader sets no limit
 
@@ -24,17 +26,23 @@ class Proctor(Configurable):
         "tests/hidden", help="The folder of the hidden suites, one folder per assignment."
     ).tag(config=True)
     checks = Enum(
-        ["", "tester", "worker"],
+        ["", "tester", IN_PROCESS, "worker"],
         "",
         help="Where test cells run: 'tester' beside the student's code, which decides nothing "
-        "then; 'worker' in the student's process, as nbgrader has it. '' takes the tester for an "
-        "assignment with a hidden suite and for a course with a package, else the worker.",
+        "then; 'in process' in the student's process, as nbgrader has it ('worker' is an older "
+        "spelling). '' takes the tester for an assignment with a hidden suite and for a course "
+        "with a package, else the student's process.",
     ).tag(config=True)
     packages = List(
         Unicode(),
         ["numpy"],
         help="The packages that students may import, besides the standard library; where test "
-        "cells run in the worker, those that the instructor's notebooks import are added.",
+        "cells run in process, those that the instructor's notebooks import are added.",
+    ).tag(config=True)
+    points = Float(
+        0.0,
+        help="What each assignment is worth in all: generating it fails if its cells add up "
+        "to something else; 0 asks for nothing.",
     ).tag(config=True)
     isolation = Unicode(
         "", help="Demand a level of isolation: full, container or none; '' takes the best."
@@ -45,6 +53,10 @@ class Proctor(Configurable):
     ).tag(config=True)
     submission_seconds = Float(60.0, help="How long a notebook may take in all.").tag(config=True)
     memory = Integer(1024, help="Megabytes that a notebook may use.").tag(config=True)
+
+    @validate("checks")
+    def _older_spelling(self, proposal: Any) -> str:
+        return IN_PROCESS if proposal["value"] == "worker" else str(proposal["value"])
 
 
 def setting(config: Any, sections: str, name: str, default: Any) -> Any:

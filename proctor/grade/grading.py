@@ -20,7 +20,7 @@ from proctor.course.settings import ignored
 from proctor.errors import CourseError, ProctorError, Rejected
 from proctor.grade import as_nbgrader
 from proctor.grade.supervisor import Supervisor
-from proctor.notebook.cells import is_demo, is_skipped, nbgrader
+from proctor.notebook.cells import HIDDEN, is_demo, is_skipped, nbgrader
 from proctor.notebook.files import fetch, supporting_files
 from proctor.notebook.template import GradeCell, Submission, Template
 from proctor.verdict import Graded, NotebookVerdict, Result, TestResult, Word
@@ -226,7 +226,9 @@ class Grader:
 
 
 def claims(assignment: Assignment, inventory: Iterable[Any]) -> dict[str, list[tuple[str, float]]]:
-    """Which hidden tests decide which grade cell. Raises CourseError where points do not add up."""
+    """Which hidden tests decide which grade cell. Raises CourseError where points do not add up,
+    and where a cell waits for hidden tests that there are not: everybody would get 0 for it.
+    """
     cells = {
         cell.name: (template, cell)
         for template in assignment.templates
@@ -250,6 +252,14 @@ def claims(assignment: Assignment, inventory: Iterable[Any]) -> dict[str, list[t
                 f"{assignment.name}: grade cell '{cell_name}' is worth {cell.points:g} points, its "
                 f"suite adds up to {total:g}. Make them agree: "
                 f"{assignment.source / template.name}.ipynb or {assignment.suite}."
+            )
+    for name, (template, cell) in cells.items():
+        if HIDDEN in cell.source and name not in found and assignment.checks == "tester":
+            raise CourseError(
+                f"{assignment.source / template.name}.ipynb: grade cell '{name}' waits for hidden "
+                f"tests, but none belongs to it: write a class Test{name} in "
+                f"{assignment.course.root / assignment.course.settings.suites / assignment.name}, "
+                "or find out why pytest does not collect it."
             )
     return found
 

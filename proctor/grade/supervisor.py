@@ -18,6 +18,7 @@ from typing import Any
 from proctor import jail
 from proctor.course import packages
 from proctor.course.course import Assignment
+from proctor.course.settings import IN_PROCESS
 from proctor.errors import CourseError, ProctorError
 from proctor.processes.countdown import Countdown
 from proctor.processes.forks import Lost, Warm
@@ -67,7 +68,7 @@ class Supervisor:
                 "packages": list(self.settings.packages),
                 "wanted": self.assignment.wanted,
                 "companions": sorted(packages.companions(self.assignment.wanted)),
-                "in_process": self.assignment.checks == "worker",
+                "in_process": self.assignment.checks == IN_PROCESS,
             },
         )
         self.resources.callback(worker.close)
@@ -112,9 +113,13 @@ class Supervisor:
                         self.tester = self._start_tester()
 
     def inventory(self) -> list[Any]:
-        """The hidden tests, once the processes are up: name, groups and points of each."""
+        """The hidden tests, once the processes are up: name, groups and points of each. Raises
+        CourseError if they cannot be collected.
+        """
         _, tester = self._warm()
-        found: list[Any] = json.loads(tester.ready())
+        found: list[Any] | str = json.loads(tester.ready())
+        if isinstance(found, str):
+            raise CourseError(found)
         return found
 
     def __enter__(self) -> Supervisor:

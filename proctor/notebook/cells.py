@@ -18,6 +18,9 @@ MAX_OLD_BYTES = 1 << 20  # of an old format: converting it takes a second for ea
 
 DEMO = "demo"  # the tag of cells that students run and grading does not
 
+# What a cell that hidden tests decide says, so that it earns nothing without them.
+HIDDEN = 'raise NotImplementedError("graded by hidden tests")'
+
 SKIP = "skip-execution"  # the tag by which Jupyter leaves a cell out
 
 Cell = dict[str, Any]

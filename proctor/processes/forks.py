@@ -33,6 +33,9 @@ Job = dict[str, Any]
 GRACE = 0.1  # seconds that a job's process has to end by itself before it is killed
 LAST_WORDS = 2.0  # the same, when it is asked how the process ends
 ANSWER = 30.0  # seconds that a warm process has to answer
+PIECE = (
+    1 << 15
+)  # bytes of a greeting in one message: a socket refuses what is larger than its buffer
 
 # A second OpenBLAS thread hangs for ever after a fork into a pid namespace.
 ENVIRONMENT = {
@@ -52,7 +55,7 @@ def serve(
 ) -> None:
     """In the warm process: fork `start(job, descriptors)` for each job until the parent hangs up.
 
-    The parent's first word is `greeting`; `reaped` is told of each child that has ended; `fork`
+    What the parent hears first is `greeting`; `reaped` is told of each child that has ended; `fork`
     does it for a job, where a plain one isn't enough.
     """
     children: dict[int, int] = {}  # process: job
@@ -64,7 +67,10 @@ def serve(
     ourselves = os.getpid()
     gc.collect()
     gc.freeze()  # keeps the shared pages shared
-    control.send(b"ready" + greeting.encode())
+    words = greeting.encode()
+    for at in range(0, len(words), PIECE):
+        control.send(b"+" + words[at : at + PIECE])
+    control.send(b"ready")
     while True:
         ready, _, _ = select.select([control], [], [], GRACE if doomed or asked else 1.0)
         with contextlib.suppress(ChildProcessError):
@@ -186,14 +192,16 @@ class Warm:
     def ready(self) -> str:
         """Wait until it serves; its greeting. Raises Lost if it does not live any more."""
         if self.greeting is None:
-            word = self._hear()
-            if not word.startswith(b"ready"):
+            greeting = b""
+            while (word := self._hear()).startswith(b"+"):
+                greeting += word[1:]
+            if word != b"ready":
                 if self.process.wait() == -signal.SIGKILL:
                     raise self.lost()
                 raise ProctorError(
                     f"{self.module} could not start: {self.said() or 'it said nothing'}"
                 )
-            self.greeting = word[5:].decode()
+            self.greeting = greeting.decode()
         elif self.process.poll() is not None:
             raise self.lost()
         return self.greeting

@@ -66,8 +66,8 @@ def explain_test(item: pytest.Item, error: BaseException) -> tuple[str, str | No
     Never the test's source, its values or the message of an exception: a student could raise the
     inputs as an exception's message and read them here.
     """
-    kind = testing.take_kind()
-    told = docstring(item) + (f" Tried on {kind}." if kind else "")
+    described = testing.take_input()
+    told = docstring(item) + (f" Tried on {described}." if described else "")
     if isinstance(error, testing.Recognised):
         return f"{told} {error.misconception.advice}"[:MAX_MESSAGE], error.misconception.name
     if isinstance(error, RemoteError):
@@ -106,8 +106,22 @@ def collect(path: Path, reference: Any, serve: Serve) -> None:
         [*options, "-s", "-c", os.devnull, "--rootdir", str(path.parent), str(path)],
         plugins=[suite],
     )
-    if suite.errors or code not in (0, 5):
-        raise SystemExit("\n".join(suite.errors) or f"pytest ended with {code}")
+    if (
+        code not in (0, 5) and not suite.errors
+    ):  # it has not come as far as the tests: a conftest.py
+        for file in sorted([*path.rglob("*.py"), *path.parent.glob("*.py")]):
+            try:
+                compile(file.read_bytes(), file, "exec")
+            except (SyntaxError, ValueError) as error:
+                suite.errors.append(_where(file, error))
+        if not suite.errors:
+            raise SystemExit(f"pytest ended with {code}")
+    if suite.errors:
+        raise Uncollectable("\n".join(suite.errors))
+
+
+class Uncollectable(Exception):
+    """The suite's files cannot be read as tests; the message says where and why."""
 
 
 class Suite:
@@ -124,9 +138,12 @@ class Suite:
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "points(n): what a hidden test is worth")
 
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self.errors.append(str(report.longrepr))
+    def pytest_exception_interact(
+        self, node: pytest.Item | pytest.Collector, call: pytest.CallInfo[Any]
+    ) -> None:
+        """Keep where a file could not be collected, and why."""
+        assert call.excinfo is not None
+        self.errors.append(_where(node.path, call.excinfo.value))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         cases: dict[tuple[str, str], int] = {}
@@ -138,7 +155,7 @@ class Suite:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if self.errors:
-            raise SystemExit("\n".join(self.errors))
+            return True
         inventory = [[test.name, test.groups, test.points] for test in self.tests.values()]
         warm_up(self.items)
         self.rehearse(session.config)
@@ -180,7 +197,7 @@ class Suite:
         vars(hypothesis.core)["global_force_seed"] = seed(key, "hypothesis")
         items = [item for item in self.items if self.tests[item].name in wanted]
         for item, following in zip_longest(items, items[1:]):
-            testing.take_kind()
+            testing.take_input()
             failure = attempt(item, following)
             event: dict[str, Any] = {"event": "test", "test": self.tests[item].name}
             event |= {"passed": failure is None, "message": "", "misconception": None}
@@ -239,6 +256,21 @@ def warm_up(items: list[pytest.Item]) -> None:
         with contextlib.suppress(Exception):  # a test that cannot be drawn says so when it is run
             function(*[None] * len(inspect.signature(function).parameters))
         handle.inner_test = inner
+
+
+def _where(path: Path, error: BaseException) -> str:
+    """Where a suite's file is wrong, and what is: a sentence for its author."""
+    cause = error.__cause__ or error  # pytest's own error says it in many lines
+    if isinstance(cause, SyntaxError):
+        said = f"{cause.filename}, line {cause.lineno}: {type(cause).__name__}: {cause.msg}"
+    else:
+        lines = [
+            f"{frame.filename}, line {frame.lineno}"
+            for frame in traceback.extract_tb(cause.__traceback__)
+            if Path(frame.filename).is_relative_to(path.parent.parent)
+        ]
+        said = f"{lines[-1] if lines else path}: {type(cause).__name__}: {cause}"
+    return f"{said.strip()}. The hidden tests cannot be collected: mend this first."
 
 
 def _trace(error: BaseException) -> str:

@@ -262,9 +262,12 @@ def main() -> None:
     if configuration["suite"] is None:
         serve(None, "[]")
     else:
-        from proctor.tester.suite import collect
+        from proctor.tester.suite import Uncollectable, collect
 
-        collect(Path(configuration["suite"]), reference, serve)
+        try:
+            collect(Path(configuration["suite"]), reference, serve)
+        except Uncollectable as error:
+            serve(None, json.dumps(str(error)))
 
 
 if __name__ == "__main__":
