@@ -129,6 +129,69 @@ def test_any_heading_leaves_valid_python(tmp_path, heading):
     assert max(map(len, text.splitlines())) <= 100
 
 
+GROWN = [
+    ("export", '__all__ = ["Pile"]'),
+    ("export", "@extend\nclass Pile:\n    def __init__(self):\n        self.items = []"),
+    ("markdown", "Then a section of it."),
+    (
+        "export",
+        "def twice(f):\n    return lambda self, x: f(f(self, x), x)\n\n\n"
+        "@extend\nclass Pile:\n    # 2. Put something on it.\n\n"
+        '    def put(self, item):\n        """Longer\nthan a line."""\n'
+        "        self.items.append(item)\n        return self\n\n    put_twice = twice(put)",
+    ),
+    ("export", "EMPTY = Pile()"),
+    ("export", "@extend\nclass Pile:\n    size = property(lambda self: len(self.items))"),
+]
+
+
+class TestAClassThatGrows:
+    """A class that `@extend` makes grow from cell to cell is one class in the module."""
+
+    def exported(self, folder, cells):
+        return export.export_notebook(notebook(folder / "01_pile.ipynb", cells), folder / "c")
+
+    def test_its_sections_are_joined_where_it_begins(self, tmp_path):
+        text = self.exported(tmp_path, GROWN).read_text()
+        assert text.partition('__all__ = ["Pile"]\n')[2] == (
+            "\n\ndef twice(f):\n    return lambda self, x: f(f(self, x), x)\n"
+            "\n\nclass Pile:\n    def __init__(self):\n        self.items = []\n"
+            "\n    # 2. Put something on it.\n"
+            '\n    def put(self, item):\n        """Longer\nthan a line."""\n'
+            "        self.items.append(item)\n        return self\n\n    put_twice = twice(put)\n"
+            "\n    size = property(lambda self: len(self.items))\n"
+            "\n\nEMPTY = Pile()\n"
+        )
+        assert run(tmp_path, "import c; print(c.Pile().put_twice(1).size)") == "2"
+
+    @pytest.mark.parametrize(
+        "section",
+        [
+            "@extend\nclass Pile:\n  def top(self):\n    return 'top'",
+            "@extend\nclass Pile: top = lambda self: 'top'",
+            "@extend\nclass Pile:\n\tdef top(self):\n\t\treturn 'top'",
+        ],
+    )
+    def test_any_indentation_joins(self, tmp_path, section):
+        for cells in ([*GROWN, ("export", section)], [GROWN[0], ("export", section), *GROWN[1:]]):
+            self.exported(tmp_path, cells)
+            code = "import c; print(c.Pile().top(), c.Pile().put(1).size)"
+            assert run(tmp_path, code) == "top 1"
+
+    def test_a_class_that_begins_anew_replaces_the_old_one(self, tmp_path):
+        anew = "class Pile:\n    items = (1, 2)"
+        more = "@extend\nclass Pile:\n    first = items = (3,)"
+        cells = [*GROWN, ("export", anew), ("export", more)]
+        self.exported(tmp_path, cells)
+        code = "import c; print(c.Pile.first, hasattr(c.Pile, 'put'), c.pile.EMPTY.size)"
+        assert run(tmp_path, code) == "(3,) False 0"
+
+    def test_bases_belong_where_it_begins(self, tmp_path):
+        cells = [*GROWN, ("export", "@extend\nclass Pile(list):\n    pass")]
+        with pytest.raises(CourseError, match=r"01_pile\.ipynb: a section of class Pile names its"):
+            self.exported(tmp_path, cells)
+
+
 class TestAStudentsOwn:
     def test_notebooks_join_in_the_order_of_the_assignments(self, tmp_path):
         package = tmp_path / "mine/course"

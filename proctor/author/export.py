@@ -3,6 +3,8 @@
 `source/01_tensor/01_tensor.ipynb` becomes `tensor.py`; any other notebook keeps its name. Solution
 markers are dropped, code stays as it was written, and `__init__.py` offers what the modules name
 in `__all__`, in the order of the assignments. Students export notebooks of their own the same way.
+
+A class that grows from cell to cell under the decorator `@extend` is one class in the module.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import ast
 import json
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,7 @@ from proctor.errors import CourseError
 __all__ = ["check", "export_course", "export_notebook"]
 
 TAG = "export"
+EXTEND = "extend"  # the decorator of a class statement that adds to the class of its name
 MARKER = re.compile(r"\s*#+ *(BEGIN|END) SOLUTION\s*")
 WIDTH = 100
 
@@ -148,9 +152,73 @@ def _from_notebook(path: Path, package_dir: Path) -> Module | None:
         pieces.append("\n".join(lines).strip("\n"))
     about, pieces[0] = _docstring(pieces[0], heading)
     header = f"Exported from {origin} by `proctor export`; edit the notebook."
-    code = "\n\n\n".join(piece for piece in pieces if piece)
+    code = _joined("\n\n\n".join(piece for piece in pieces if piece), path)
     text = f'"""{about}\n\n{header}\n"""\n\n{code}\n'
     return Module(module_name(path), origin, _public_names(ast.parse(text), str(path)), text)
+
+
+def _joined(code: str, path: Path) -> str:
+    """The code with each class that grew by `@extend` written in one piece, where it began.
+
+    Functions and imports from between its sections, which their bodies may use, go before it; what
+    else stands there, and may use the class, stays behind it.
+    """
+    body = ast.parse(code).body
+    begun: dict[str, int] = {}  # where the class of a name begins
+    whole: dict[int, int] = {}  # of each section: where its class begins
+    for place, node in enumerate(body):
+        if isinstance(node, ast.ClassDef):
+            if _extends(node) and node.name in begun:
+                whole[place] = begun[node.name]
+            else:
+                begun[node.name] = place
+    lines, end = code.split("\n"), 0
+    written: dict[tuple[int, bool, int], str] = {}
+    for place, node in enumerate(body):
+        start, end = end, node.end_lineno or node.lineno
+        if place in whole:
+            if isinstance(node, ast.ClassDef) and (node.bases or node.keywords):
+                raise CourseError(
+                    f"{path}: a section of class {node.name} names its bases. "
+                    "They belong where the class begins; move them there and export again."
+                )
+            written[whole[place], True, 0] += "\n\n" + _inside(node, lines)
+        else:
+            first = min((at for section, at in whole.items() if at < place < section), default=None)
+            helper = isinstance(node, ast.FunctionDef | ast.Import | ast.ImportFrom)
+            key = (place, True, 0) if first is None or not helper else (first, False, place)
+            written[key] = "\n".join(_without_extend(node, lines, start))
+    return "\n".join([*(written[key] for key in sorted(written)), *lines[end:]])
+
+
+def _extends(node: ast.stmt) -> bool:
+    return any(_is_extend(each) for each in getattr(node, "decorator_list", ()))
+
+
+def _is_extend(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Name) and decorator.id == EXTEND
+
+
+def _without_extend(node: ast.stmt, lines: list[str], start: int) -> list[str]:
+    """The lines of a statement, and those between it and line `start`, but for `@extend`."""
+    decorators = {d.lineno for d in getattr(node, "decorator_list", ()) if _is_extend(d)}
+    if isinstance(node, ast.ClassDef) and decorators and not _usual(node):
+        node.decorator_list = [each for each in node.decorator_list if not _is_extend(each)]
+        return ["", "", *ast.unparse(node).split("\n")]
+    numbered = enumerate(lines[start : node.end_lineno], start + 1)
+    return [line for number, line in numbered if number not in decorators]
+
+
+def _inside(node: Any, lines: list[str]) -> str:
+    """The body of a class statement, indented by four."""
+    if _usual(node):
+        return "\n".join(lines[node.lineno : node.end_lineno]).strip("\n")
+    return textwrap.indent("\n\n".join(map(ast.unparse, node.body)), "    ")
+
+
+def _usual(node: ast.ClassDef) -> bool:
+    """Whether the body is indented by four, in lines of its own."""
+    return node.body[0].col_offset == 4 and node.body[0].lineno > node.lineno
 
 
 def _docstring(code: str, heading: str) -> tuple[str, str]:
