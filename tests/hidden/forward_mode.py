@@ -47,12 +47,14 @@ CUT = Misconception(
 )
 
 
-def _derivative(program, inputs, directions, parameters=(), turns=(), constants=None, step=1e-6):
+def _derivative(
+    program, inputs, directions, parameters=(), turns=(), constants=None, derived=True, step=1e-6
+):
     """Value, forward-mode derivative and central difference of a program along a direction.
 
     `inputs` and `directions` are lists of arrays, as are `parameters` and `turns` (the directions
-    of the parameters). Returns three float64 arrays of the output's shape; where nothing arrives
-    the derivative is 0.
+    of the parameters). With `derived` false only primitives carry the derivative, as in 05. Returns
+    three float64 arrays of the output's shape; where nothing arrives the derivative is 0.
     """
     import numpy as np
 
@@ -105,6 +107,11 @@ def _derivative(program, inputs, directions, parameters=(), turns=(), constants=
         "transpose": (lambda d, y, a, *axes: d.transpose(*axes),),
         "T": (lambda d, y, a: d.T,),
     }
+    if not derived:
+        for name in ("__sub__", "__neg__", "mean", "T"):
+            del rules[name]
+        for name in ("__radd__", "__rsub__", "__rmul__", "__rtruediv__", "__rmatmul__"):
+            del rules[name]
     changes = {}  # id of a Tensor -> (the Tensor, so that its id stays its own; its change)
 
     def plain(value):
@@ -167,19 +174,29 @@ def _derivative(program, inputs, directions, parameters=(), turns=(), constants=
 
     inputs = [np.array(x, dtype=np.float64) for x in inputs]
     directions = [np.array(v, dtype=np.float64) for v in directions]
-    found = {name: vars(Tensor)[name] for name in rules if name in vars(Tensor)}
+    own = dict(vars(Tensor))
+    # inherited methods count, and so do aliases, as in `__radd__ = __add__`
+    every = {name: value for kind in Tensor.__mro__[::-1] for name, value in vars(kind).items()}
+    found = {name: (every[name], rules[name]) for name in rules if name in every}
+    for name, value in every.items():
+        for forward, rule in [found[known] for known in rules if known in found]:
+            if value is forward and name not in rules:
+                found[name] = forward, rule
     with np.errstate(all="ignore"):
         above, below = evaluate(step).data, evaluate(-step).data
         try:
-            for name, forward in found.items():
+            for name, (forward, rule) in found.items():
                 if isinstance(forward, property):
-                    setattr(Tensor, name, property(dual(forward.fget, rules[name])))
+                    setattr(Tensor, name, property(dual(forward.fget, rule)))
                 else:
-                    setattr(Tensor, name, dual(forward, rules[name]))
+                    setattr(Tensor, name, dual(forward, rule))
             out = evaluate(0.0, carry=True)
         finally:
-            for name, forward in found.items():
-                setattr(Tensor, name, forward)
+            for name in found:
+                if name in own:
+                    setattr(Tensor, name, own[name])
+                elif name in vars(Tensor):
+                    delattr(Tensor, name)
     slope = changes[id(out)][1] if id(out) in changes else np.zeros(out.shape)
     return (
         np.array(out.data, dtype=np.float64),
@@ -208,19 +225,21 @@ def connected(
     *,
     parameters=(),
     constants=None,
+    derived=True,
     symptoms=None,
     still=(),
 ):
     """Assert that the program's derivative along a random direction is that of the reference.
 
-    The directions are drawn from `rng`; inputs whose position is in `still` do not move. `symptoms`
-    maps further misconceptions to a wrong derivative, or to a predicate of it.
+    The directions are drawn from `rng`; inputs whose position is in `still` do not move. With
+    `derived` false, only primitives carry it. `symptoms` maps further misconceptions to a wrong
+    derivative, or to a predicate of it.
     """
     directions = [rng.normal(size=np.shape(x)) for x in inputs]
     for position in still:
         directions[position] = np.zeros_like(directions[position])
     turns = [rng.normal(size=np.shape(p)) for p in parameters]
-    data = program, list(inputs), directions, list(parameters), turns, constants
+    data = program, list(inputs), directions, list(parameters), turns, constants, derived
     _, slope, _ = derivative(student, *data)
     _, _, expected = on(reference, *data)
     known = {**(symptoms or {}), CUT: lambda seen: expected.any() and not seen.any()}
