@@ -40,6 +40,10 @@ c.Exchange.timezone = "UTC"
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError()"}
 c.ClearSolutions.text_stub = "*Your answer here.*"
 
+# How to grade a written question stands in a mark scheme region of the question, a read-only cell:
+# formgrader shows it, the release does not have it. nbgrader expects it in task cells alone.
+c.ClearMarkScheme.enforce_metadata = False
+
 # Grading --------------------------------------------------------------------------------------
 
 # Points stand in the notebooks' grade cells. Nothing is taken off for late submissions: a plugin of

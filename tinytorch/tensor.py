@@ -18,8 +18,9 @@ def as_array(data, dtype=np.float32):
     """
     if isinstance(data, Tensor):
         return data.data
-    floating = isinstance(data, (np.ndarray, np.generic)) and data.dtype.kind == "f"
-    return np.asarray(data, dtype=None if floating else dtype)
+    if isinstance(data, (np.ndarray, np.generic)) and data.dtype.kind == "f":
+        return np.asarray(data)
+    return np.asarray(data, dtype)
 
 
 def as_tensor(data, dtype):
@@ -28,7 +29,7 @@ def as_tensor(data, dtype):
 
 
 def reflected(operation):
-    """Make the method that answers `other ∘ self` where `other` is a number or an array.
+    """Make the method that answers `other ∘ self`, where `other` is a number or an array.
 
     `operation` is one of `operator.add`, `operator.sub`, ...: `operator.sub(a, b)` is `a - b`.
     """
@@ -49,8 +50,6 @@ class Tensor:
 
     __array_ufunc__ = None  # tells NumPy to leave `array + tensor` to Tensor.__radd__
 
-    # 1. Construct.
-
     def __init__(self, data):
         self.data = as_array(data)
 
@@ -63,7 +62,7 @@ class Tensor:
     def __repr__(self):
         return f"Tensor({np.array2string(self.data, prefix='Tensor(')}, {self.dtype})"
 
-    # 2. Arithmetic: `other` is a Tensor, a number or an array.
+    # Arithmetic: `other` is a Tensor, a number or an array.
 
     def __add__(self, other):
         """self + other, element by element."""
@@ -81,7 +80,7 @@ class Tensor:
         """self ** exponent, element by element; the exponent is a number."""
         return Tensor(self.data**exponent)
 
-    # 3. Derived: written with the operations of Tensor, never with `.data`.
+    # Derived: written with the operations of Tensor, never with `.data`.
 
     def __neg__(self):
         """-self."""
@@ -97,13 +96,11 @@ class Tensor:
     __rtruediv__ = reflected(operator.truediv)
     __rmatmul__ = reflected(operator.matmul)
 
-    # 4. Matrix product.
-
     def __matmul__(self, other):
         """self @ other: (..., n, k) @ (..., k, m) is (..., n, m); either may be 1-D."""
         return Tensor(self.data @ as_array(other, self.dtype))
 
-    # 5. Elementwise functions: the shape stays.
+    # Elementwise functions: the shape stays.
 
     def exp(self):
         """e ** self."""
@@ -117,7 +114,7 @@ class Tensor:
         """The larger of self and other (a Tensor, a number or an array), element by element."""
         return Tensor(np.maximum(self.data, as_array(other, self.dtype)))
 
-    # 6. Reductions: `axis` is None (all axes), an axis or a tuple of axes, and disappears from the
+    # Reductions: `axis` is None (all axes), an axis or a tuple of axes, and disappears from the
     # shape, unless `keepdims` leaves it there with length 1.
 
     def sum(self, axis=None, keepdims=False):
@@ -133,7 +130,7 @@ class Tensor:
         total = self.sum(axis, keepdims)
         return total / (self.size // total.size)
 
-    # 7. Shapes: the same numbers, in another arrangement.
+    # Shapes: the same numbers, in another arrangement.
 
     def __getitem__(self, index):
         """self[index], with any index that NumPy takes: integers, slices, lists, masks."""

@@ -63,11 +63,17 @@ class Cell:
         """The lines that students receive too."""
         lines, inside = [], self.is_written
         for line in self.source.splitlines():
-            if "SOLUTION" in line and ("BEGIN" in line or "END" in line):
-                inside = "BEGIN" in line
+            if match := re.search(r"\b(BEGIN|END) (SOLUTION|MARK SCHEME)\b", line):
+                inside = match[1] == "BEGIN"
             elif not inside:
                 lines.append(line)
         return lines
+
+    @property
+    def mark_scheme(self) -> str:
+        """How to grade the answer, as only graders read it; empty if the cell does not say."""
+        found = re.search(r"BEGIN MARK SCHEME\n(.*?)\n[^\n]*END MARK SCHEME", self.source, re.S)
+        return found[1].strip() if found else ""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ KINDS = {  # (grade, solution, locked)
 }
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\ufe0f]")
 BANNER = re.compile(r"^\s*(#+\s*)?([=*~#_-])\2{4,}\s*$|^\s*#.*([=*~#])\3{4,}\s*$", re.M)
-CAPITALS = re.compile(r"^#+ (?!(BEGIN|END) SOLUTION$)(?=.*[A-Z])[^a-z\n]{9,}$", re.M)
+CAPITALS = re.compile(r"^#+ (?!(BEGIN|END) (SOLUTION|MARK SCHEME)$)(?=.*[A-Z])[^a-z\n]{9,}$", re.M)
 GRADIENTS = re.compile(r"gradient|\bgrads?\b|backward|backprop|autograd|requires_grad", re.I)
 
 

@@ -141,6 +141,7 @@ def secrets(books: list[Notebook]) -> set[str]:
     inside |= {
         line.strip() for cell in cells if cell.is_written for line in cell.source.split("\n")
     }
+    inside |= {line.strip() for cell in cells for line in cell.mark_scheme.split("\n")}
     outside = {line.strip() for cell in cells for line in cell.outside}
     return inside - outside - STUBS - {""}
 
@@ -288,11 +289,17 @@ SOLVED = _book(
         {"solution": True},
     ),
     ("The sample answer.", {"solution": True, "grade": True}),
+    ("Why?\n\n### BEGIN MARK SCHEME\n2 points: because.\n### END MARK SCHEME", {"locked": True}),
 )
 
 
 def test_secrets_are_lines_of_solutions_that_stand_nowhere_else() -> None:
-    assert secrets([SOLVED]) == {"y = x + 1", "return np.exp(x - x.max())", "The sample answer."}
+    assert secrets([SOLVED]) == {
+        "y = x + 1",
+        "return np.exp(x - x.max())",
+        "The sample answer.",
+        "2 points: because.",
+    }
 
 
 @pytest.mark.parametrize(
@@ -304,6 +311,8 @@ def test_secrets_are_lines_of_solutions_that_stand_nowhere_else() -> None:
         ("# y = x + 1 is what we want", False),  # too short to look for inside a line
         ("# try return np.exp(x - x.max()) here", True),
         ("The sample answer.", True),
+        ("2 points: because.", True),
+        ("Why?", False),
     ],
 )
 def test_a_leaked_solution_is_seen(text: str, leaked: bool) -> None:
