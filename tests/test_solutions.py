@@ -150,6 +150,37 @@ def test_mutants_change_solutions_and_nothing_else() -> None:
     assert not any("given" in line for line, _ in found)
 
 
+SLIPS = {
+    "return np.log(x)": "return np.log(x + 1e-08)",
+    "return np.exp(x)": "return np.exp(np.clip(x, -50, 50))",
+    "return np.maximum(x, y)": "return np.fmax(x, y)",
+    "return x.exp()": "return x.maximum(-50).exp()",
+    "return x / y": "return x / (y + 1e-08)",
+    "return unbroadcast(x, y)": "return x",
+    "return x.sum()": "return x",
+    "return x * y": "return Tensor((x * y).data)",
+    "x = x - y": "x -= y",
+    "x = dict(zip(x, y))": "x = dict(zip(x, list(y)[::-1]))",
+    "x.f(y, **z)": "x.f(y)",
+}
+
+
+@pytest.mark.parametrize("line", SLIPS)
+def test_mutants_are_what_students_write_too(line: str) -> None:
+    source = f"def f(x, y, z):\n    ### BEGIN SOLUTION\n    {line}\n    ### END SOLUTION"
+    found = {mutant.change for mutant in mutants.mutants("cell", source)}
+    assert SLIPS[line] in found
+
+
+def test_a_mutant_remembers_from_call_to_call() -> None:
+    source = (
+        "def f(x):\n    ### BEGIN SOLUTION\n    seen = set()\n    seen.add(x)\n"
+        "    return len(seen)\n    ### END SOLUTION"
+    )
+    found = [mutant.source for mutant in mutants.mutants("cell", source)]
+    assert any("def f(x, *, seen=set()):\n    seen.add(x)" in each for each in found)
+
+
 @pytest.mark.parametrize("name", classroom.ASSIGNMENTS)
 def test_a_sample_of_mutants_is_killed(name: str) -> None:
     """`make mutants` runs them all."""
