@@ -22,7 +22,7 @@ MAY = {
     "course": {"notebook"},
     "worker": {"processes", "jail"},
     "testing": set(),
-    "tester": {"processes", "verdict", "testing"},
+    "tester": {"processes", "jail", "verdict", "testing"},
     "grade": {"course", "notebook", "processes", "jail", "verdict"},
     "record": {"verdict", "course", "notebook"},
     "report": {"verdict"},

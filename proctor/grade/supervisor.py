@@ -75,15 +75,16 @@ class Supervisor:
         return worker
 
     def _start_tester(self) -> Warm:
-        course, suite = self.assignment.course, self.assignment.suite
+        suite, reference = self.assignment.suite, self.assignment.reference
+        ours = self.assignment.templates if self.assignment.trusted else []
         tester = Warm(
             "proctor.tester.tester",
             {
-                "package": course.package,
-                "course": str(course.root),
+                "reference": str(reference) if reference else None,
                 "suite": str(suite) if suite else None,
-                "imports": [line for t in self.assignment.templates for line in t.imports],
+                "imports": [line for template in ours for line in template.imports],
                 "wanted": self.assignment.wanted,
+                "jailed": not self.assignment.trusted,
             },
         )
         self.resources.callback(tester.close)
@@ -186,15 +187,8 @@ class Supervisor:
         mine, testers = socket.socketpair()
         channel, workers = socket.socketpair()
         try:
-            worker.fork(
-                {
-                    "job": number,
-                    "isolation": self.isolation,
-                    "slot": slot,
-                    "limits": asdict(limits),
-                },
-                [workers.fileno()],
-            )
+            task = {"job": number, "isolation": self.isolation, "limits": asdict(limits)}
+            worker.fork({**task, "slot": slot}, [workers.fileno()])
             workers.close()
             with contextlib.suppress(
                 OSError
@@ -203,7 +197,8 @@ class Supervisor:
                 seed = int(job["seed"][:8], 16)
                 Frames(channel).send(encode((dict(files), seed), _no_reference))
             channel.setblocking(True)
-            tester.fork({"job": number}, [testers.fileno(), channel.fileno()])
+            # In jail, it is another user than the worker: such a notebook is checked alone.
+            tester.fork({**task, "slot": slot + 1}, [testers.fileno(), channel.fileno()])
             testers.close()
             channel.close()
             frames = Frames(mine)

@@ -20,6 +20,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proctor import jail
 from proctor.processes import forks
 from proctor.processes import frames as codec
 from proctor.processes.countdown import Countdown
@@ -187,7 +188,7 @@ class Grading:
 def import_all(sources: list[str], names: dict[str, Any]) -> None:
     """Make the instructor's imports; one that only the worker has is missed by who needs it."""
     for source in sources:
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(ImportError, OSError):  # the jail may refuse to look for it
             exec(source, names)
 
 
@@ -208,12 +209,22 @@ def jsonable(value: Any) -> Any:
     return f"<{type(value).__name__}>"
 
 
-def start(descriptors: list[int], suite: Suite | None) -> None:
+def start(
+    task: dict[str, Any], descriptors: list[int], suite: Suite | None, readable: list[str] | None
+) -> None:
     """In the fork: grade one notebook. Descriptors: the supervisor's socket, the worker's
-    channel.
+    channel. With `readable`, it goes to jail first: the checks are not known to be ours.
     """
     gc.disable()  # a fork is over before it would help
     supervisor, worker = (codec.Frames(socket.socket(fileno=number)) for number in descriptors)
+    if readable is not None:
+        jail.enter(
+            jail.Isolation(task["isolation"]),
+            readable,
+            jail.Limits(**task["limits"]),
+            keep=descriptors,
+            slot=task["slot"],
+        )
     job = json.loads(supervisor.receive())
     events = Events(supervisor)
     try:
@@ -246,18 +257,31 @@ def main() -> None:
     """The warm tester: import everything, collect the suite, then serve."""
     sys.dont_write_bytecode = True
     configuration, control = forks.configuration(), forks.control()
-    package = configuration["package"]
     reference = None
-    if package and (Path(configuration["course"]) / package / "__init__.py").exists():
-        reference = load_package(package, Path(configuration["course"]) / package)
+    if configuration["reference"]:
+        directory = Path(configuration["reference"])
+        reference = load_package(directory.name, directory)
     import_all(configuration["imports"], {})  # so that no fork has to
     for name in configuration["wanted"]:
         if name.startswith("numpy."):  # what NumPy imports when somebody asks for it
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
 
+    readable: list[str] | None = None
+    options: dict[str, Any] = {}
+    if configuration["jailed"]:
+        readable = jail.readable_paths()
+        jail.prepare(readable)
+        options["reaped"] = jail.discard
+        options["fork"] = lambda task: jail.fork(jail.Isolation(task["isolation"]))
+
     def serve(suite: Suite | None, inventory: str) -> None:
-        forks.serve(control, lambda job, descriptors: start(descriptors, suite), inventory)
+        forks.serve(
+            control,
+            lambda task, descriptors: start(task, descriptors, suite, readable),
+            inventory,
+            **options,
+        )
 
     if configuration["suite"] is None:
         serve(None, "[]")

@@ -22,12 +22,10 @@ import signal
 import site
 import socket
 import sys
-import sysconfig
 import time
 import traceback
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -257,30 +255,6 @@ def start(
         server.serve()
 
 
-def readable_paths(also: Iterable[str] = ()) -> list[str]:
-    """What a worker may read: the standard library, shared libraries, time zones and locales,
-    packages imported so far, and these paths.
-    """
-    paths = {sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"], *also}
-    for folder in ("/lib", "/usr/lib", "/lib64", "/usr/lib64"):
-        # Debian keeps Python packages in /usr/lib, too, and libraries in a folder of their own
-        own = [str(path) for path in Path(folder).glob("*-linux-*") if path.is_dir()]
-        paths.update(own or [folder] * os.path.isdir(folder))
-    data = ("/usr/share/zoneinfo", "/usr/lib/locale")
-    paths.update(folder for folder in data if os.path.isdir(folder))
-    # of a Python that brings its own libraries: them alone, other packages lie beside them
-    paths |= {str(path) for path in Path(sys.base_prefix, "lib").glob("*.so*")}
-    packages = sysconfig.get_paths()["purelib"]
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and "." not in name and file.startswith(packages):
-            place = os.path.dirname(file)
-            paths.add(file if place == packages else place)
-            if os.path.isdir(f"{packages}/{name}.libs"):
-                paths.add(f"{packages}/{name}.libs")
-    return sorted({os.path.realpath(path) for path in paths})
-
-
 def as_in_a_kernel() -> None:
     """What a notebook finds when nbgrader runs it, and can tell from here."""
     os.environ["NBGRADER_EXECUTION"] = "autograde"
@@ -327,7 +301,7 @@ def main() -> None:
     shell.reset()  # type: ignore[no-untyped-call]
     shell.user_ns.update(dict.fromkeys(("_", "__", "___"), ""))  # as before the first cell
     shell.execution_count = 1
-    readable = readable_paths(configuration["companions"])
+    readable = jail.readable_paths(configuration["companions"])
     jail.prepare(readable)
     del configuration
     forks.serve(
