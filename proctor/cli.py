@@ -224,7 +224,8 @@ def check(notebook: Path, isolation: str) -> int:
     "--package",
     default=None,
     metavar="NAME",
-    help="The package's folder. Default: the course's package.",
+    help="The package's name or path. Default: the course's package; for a NOTEBOOK the package "
+    "that stands in its folder or above it, or a new `tinytorch` beside the assignment's folder.",
 )
 @COURSE
 def export(notebooks: Sequence[Path], only_check: bool, package: str | None, course: Path) -> int:
@@ -233,9 +234,12 @@ def export(notebooks: Sequence[Path], only_check: bool, package: str | None, cou
     from proctor.course.course import Course
 
     if notebooks:
-        target = Path(package or "tinytorch")
         for notebook in notebooks:
-            click.echo(exporting.export_notebook(notebook, target))
+            named = Path(package or "")
+            found = exporting.package_for(notebook, named.name)
+            target = named if len(named.parts) > 1 else found
+            click.echo(os.path.relpath(exporting.export_notebook(notebook, target)))
+            click.echo(exporting.how_to_start(notebook, target), nl=False)
         return 0
     loaded = Course.load(course)
     target = loaded.root / (package or loaded.package or "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from proctor import jail
 from proctor.check import Desk
+from tests import classroom
 from tests.test_grading import NAME, SOURCE, as_notebook, make_course, notebooks, without, write
 
 HEADER = '"""A module.\n\nExported from {} by `proctor export`; edit the notebook.\n"""\n'
@@ -167,3 +169,39 @@ class TestDesk:
         done = proctor("check", f"{NAME}/{NAME}.ipynb", cwd=tmp_path)
         assert done.returncode == 1
         assert done.stdout.count("0 of 2") == 2
+
+
+def imports(desk: Path, assignment: str) -> str:
+    """The first cell with an import in a notebook that lies in its own folder."""
+    cells = json.loads((desk / assignment / f"{assignment}.ipynb").read_text())["cells"]
+    sources = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return next(source for source in sources if "from tinytorch import" in source)
+
+
+def test_a_notebooks_own_last_line_makes_the_next_one_work(tmp_path: Path) -> None:
+    """Typed word for word, in the notebook's folder, where a terminal opens."""
+    for assignment, found in (
+        ("01_tensor", classroom.solved("01_tensor")),
+        ("02_activations", classroom.solved("02_activations")),
+    ):
+        text = json.dumps(found[assignment])
+        write(tmp_path, f"desk/{assignment}/{assignment}.ipynb", text)
+    prose = " ".join(
+        "".join(cell["source"])
+        for cell in classroom.solved("01_tensor")["01_tensor"]["cells"]
+        if cell["cell_type"] == "markdown"
+    )
+    typed = re.findall(r"`proctor (export [^`]*\.ipynb)`", prose)
+    assert typed
+    desk = tmp_path / "desk"
+    done = proctor(*typed[-1].split(), cwd=desk / "01_tensor")
+    assert done.returncode == 0, done.stderr
+    start = re.search(r"cd (\S+) && PYTHONPATH=\"\$PWD\" jupyter lab", done.stdout)
+    assert start and Path(start[1]) == desk
+    code = [sys.executable, "-c", imports(desk, "02_activations") + "\nprint(Tensor.__module__)"]
+    environment = os.environ | {"PYTHONPATH": start[1]}
+    ran = subprocess.run(
+        code, cwd=desk / "02_activations", env=environment, capture_output=True, text=True
+    )
+    assert ran.stdout == "tinytorch.tensor\n", ran.stderr
+    assert proctor("check", "02_activations.ipynb", cwd=desk / "02_activations").returncode == 0

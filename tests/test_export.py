@@ -1,6 +1,7 @@
 """`proctor export`: notebooks in, a package out, and nothing lost or overwritten on the way."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from proctor.author import export
+from proctor.cli import main
 from proctor.errors import CourseError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -232,6 +234,74 @@ class TestAStudentsOwn:
         with pytest.raises(CourseError, match=r"course/numbers\.py was not made by .*Move it"):
             export.export_notebook(notebook(tmp_path / "01_numbers.ipynb", NUMBERS), mine.parent)
         assert mine.read_text() == "precious = True\n"
+
+    def test_neither_is_an_init_written_by_hand(self, tmp_path):
+        mine = tmp_path / "course/__init__.py"
+        mine.parent.mkdir()
+        mine.write_text("precious = True\n")
+        with pytest.raises(CourseError, match=r"course/__init__\.py was not made by .*Move it"):
+            export.export_notebook(notebook(tmp_path / "01_numbers.ipynb", NUMBERS), mine.parent)
+        assert mine.read_text() == "precious = True\n"
+
+    @pytest.mark.parametrize("link", ["course", "course/numbers.py", "course/__init__.py"])
+    def test_nothing_is_written_through_a_link(self, tmp_path, link):
+        elsewhere = tmp_path / "elsewhere"
+        if link == "course":
+            elsewhere.mkdir()
+        else:
+            (tmp_path / "course").mkdir()
+            elsewhere.write_text("")
+        (tmp_path / link).symlink_to(elsewhere)
+        with pytest.raises(CourseError, match=rf"{link} is a link.* Delete the link"):
+            export.export_notebook(
+                notebook(tmp_path / "01_numbers.ipynb", NUMBERS), tmp_path / "course"
+            )
+        assert [*elsewhere.iterdir()] == [] if elsewhere.is_dir() else elsewhere.read_text() == ""
+
+    def test_a_module_of_another_notebook_is_left_alone(self, tmp_path):
+        package = tmp_path / "course"
+        export.export_notebook(notebook(tmp_path / "01_numbers/01_numbers.ipynb", NUMBERS), package)
+        before = (package / "numbers.py").read_text()
+        other = notebook(tmp_path / "old/01_numbers.ipynb", [*NUMBERS, ("export", "TEN = 10")])
+        with pytest.raises(
+            CourseError, match=r"exported from 01_numbers/01_numbers\.ipynb: old/01"
+        ):
+            export.export_notebook(other, package)
+        assert (package / "numbers.py").read_text() == before
+
+    @pytest.mark.parametrize("typed", [".", "01_numbers", "02_sums", ".."])
+    def test_wherever_it_is_typed_it_writes_to_the_one_package(self, tmp_path, typed, monkeypatch):
+        """Beside the assignments' folders, which is where the next notebook finds it."""
+        desk = tmp_path / "desk"
+        for name, cells in (("01_numbers", NUMBERS), ("02_sums", SUMS)):
+            notebook(desk / name / f"{name}.ipynb", cells)
+        monkeypatch.chdir(desk / typed)
+        for name in ("01_numbers", "02_sums"):
+            path = os.path.relpath(desk / name / f"{name}.ipynb")
+            with pytest.raises(SystemExit, match="0"):
+                main(["export", "--package", "course", path])
+        assert [*tmp_path.rglob("numbers.py")] == [desk / "course/numbers.py"]
+        code = "import course; print(course.add(course.Number(1), course.Number(2)).x)"
+        assert run(desk, code) == "3"
+
+    def test_a_notebook_that_lies_by_itself_has_its_package_beside_it(self, tmp_path):
+        assert export.package_for(tmp_path / "numbers.ipynb") == tmp_path / "tinytorch"
+        assert export.package_for(tmp_path / "a/a.ipynb", "course") == tmp_path / "course"
+
+    @pytest.mark.parametrize("step", ["submitted/bob", "release"])
+    @pytest.mark.parametrize("name", ["01_numbers", "03_new"])
+    def test_in_a_course_only_the_instructors_notebooks_are_exported(self, course, step, name):
+        (course / "nbgrader_config.py").touch()
+        before = {path: path.read_text() for path in (course / "course").iterdir()}
+        path = notebook(course / step / name / f"{name}.ipynb", NUMBERS)
+        for package in (export.package_for(path), course / "course", course / "other"):
+            with pytest.raises(CourseError, match=r"lies in \w+/ of the course .*`proctor check`"):
+                export.export_notebook(path, package)
+        assert {path: path.read_text() for path in (course / "course").iterdir()} == before
+        mine = course / "source/01_numbers/01_numbers.ipynb"
+        assert (
+            export.export_notebook(mine, export.package_for(mine)) == course / "course/numbers.py"
+        )
 
     def test_a_broken_module_of_another_notebook_is_named(self, tmp_path):
         package = tmp_path / "course"
