@@ -43,6 +43,7 @@ class NotebookVerdict:
     tests: list[TestResult] = field(default_factory=list)
     outputs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    syntax_errors: list[str] = field(default_factory=list)
     unsure: bool = False  # its worker was killed from outside
 
 
@@ -55,6 +56,7 @@ class Result:
     isolation: str
     seconds: float = 0.0
     error: str | None = None
+    syntax_errors: list[str] = field(default_factory=list)  # cell, line and what is wrong
     notes: list[str] = field(default_factory=list)
     tests: list[TestResult] = field(default_factory=list)
     total: float = 0.0  # what the assignment is worth
@@ -88,6 +90,7 @@ class Result:
             "isolation": self.isolation,
             "seconds": round(self.seconds, 4),
             "error": self.error,
+            "syntax_errors": self.syntax_errors,
             "notes": self.notes,
             "tests": tests,
         }
@@ -157,6 +160,23 @@ def first_word(outputs: Any, ran: bool, ignored: str | None = None) -> Word:
             text = data.get("text/plain", "") if isinstance(data, dict) else ""
             return Word("value", str(text)[:1000])
     return Word("none") if ran else Word("error", "It ended with an error that it did not show.")
+
+
+def syntax_error(cell: str, outputs: Any) -> str:
+    """Where and why a cell does not compile, as IPython has put it out; "" if it does.
+
+    An error of a text that the cell compiles, as `eval` does, has the name of no cell.
+    """
+    for output in outputs if isinstance(outputs, list) else []:
+        if isinstance(output, dict) and output.get("ename") in _SYNTAX_ERRORS:
+            found = _OF_A_CELL.fullmatch(str(output.get("evalue")))
+            if found:
+                return f"cell '{cell}', line {found[2]}: {found[1][:200]}"
+    return ""
+
+
+_SYNTAX_ERRORS = ("SyntaxError", "IndentationError", "TabError")
+_OF_A_CELL = re.compile(r"(.+) \(<ipython-input-[^()]{1,40}>, line (\d{1,9})\)")
 
 
 # What `str.isprintable` lets through although it takes no room: it could tell two names apart that

@@ -34,6 +34,7 @@ from proctor.notebook.cells import nbgrader
 from proctor.notebook.template import Stubs
 from proctor.record import gradebook
 from proctor.record import recorder as record
+from proctor.report import remarks
 from proctor.verdict import Result, TestResult
 from tests import classroom
 
@@ -349,6 +350,8 @@ WRITTEN: dict[str, dict[str, str]] = {
         "def total(values):\n    print('z' * 1_000_000)\n    return sum(values)"
     },
     "deep": {"total": "def total(values):\n    return total(values)"},
+    "unclosed": {"total": "def total(values):\n    return sum((values)"},
+    "unclosed-eval": {"mean": "eval('(')\ndef mean(values):\n    return sum(values)"},
     "hog": {"mean": "held = []\nwhile True:\n    held.append(bytearray(1 << 24))"},
     "forger": {
         name: "class Same:\n"
@@ -497,7 +500,7 @@ def test_standard_output_is_one_object_with_every_key(graded: Graded) -> None:
     for each in printed["submissions"]:
         assert {*each} == {
             *("student", "status", "score", "max_score", "needs_manual", "isolation", "seconds"),
-            *("error", "notes", "tests"),
+            *("error", "syntax_errors", "notes", "tests"),
         }
         assert each["max_score"] == WORTH
         assert each["isolation"] in ("full", "container", "none")
@@ -545,6 +548,33 @@ def test_points_and_states_of_a_graded_submission(graded: Graded) -> None:
     assert (blank["score"], blank["needs_manual"]) == (0, False)
 
 
+def test_a_cell_that_does_not_compile_is_said_first(graded: Graded) -> None:
+    """In JSON, in the table, at each test that misses its names, in the graded notebook."""
+    said = "cell 'total', line 2: '(' was never closed"
+    result = graded.submissions["unclosed"]
+    assert result["syntax_errors"] == [said]
+    for test in result["tests"]:
+        if test["cell"] == "check_total":
+            assert test["message"].startswith(f"{said}\nline 1: assert total([1, 2]) == 3\nName")
+        elif test["cell"] == "Total":
+            assert test["message"].startswith(f"Mend {said}. The sum")
+    assert remarks.remark(Result("unclosed", "graded", "none", syntax_errors=[said])) == said
+    page = json.loads((graded.root / f"autograded/unclosed/{NAME}/{NAME}.ipynb").read_text())
+    [points] = [each["outputs"][0] for each in page["cells"] if each["id"] == "Total"]
+    assert points["data"]["text/html"].startswith("<p>Not valid Python: cell ")
+    others = [name for name, each in graded.submissions.items() if each["syntax_errors"]]
+    assert others == ["unclosed"]
+
+
+def test_what_is_still_to_be_written_is_named_by_its_own_line(graded: Graded) -> None:
+    messages = {test["cell"]: test["message"] for test in graded.submissions["blank"]["tests"]}
+    said = "is still to be written: NotImplementedError"
+    assert messages["check_total"] == f"cell 'total', line 3, in total {said}"
+    messages = {test["cell"]: test["message"] for test in graded.submissions["deep"]["tests"]}
+    assert messages["check_total"].startswith("line 1: assert total([1, 2]) == 3\nRecursionError: ")
+    assert messages["check_total"].endswith("\nraised in cell 'total', line 2, in total")
+
+
 def test_a_misconception_is_named_and_advises(graded: Graded) -> None:
     tests = graded.submissions["first-left-out"]["tests"]
     [shown] = [test for test in tests if test["misconception"]]
@@ -580,6 +610,8 @@ MEAN_LOST = ALL - 6  # everything of `mean`
         # What only ends its cell takes nothing else with it.
         ("sys-exit", MEAN_LOST, "Your notebook defines no 'mean'."),
         ("hog", MEAN_LOST, "Your notebook defines no 'mean'."),
+        ("unclosed", FIRST_LOST, "Mend cell 'total', line 2: '(' was never closed. The sum is"),
+        ("unclosed-eval", MEAN_LOST, "Your notebook defines no 'mean'."),
         ("loud", ALL, ""),
         ("deep", FIRST_LOST, "Your code raised RecursionError."),
         # What is the instructor's is restored, with a note.
@@ -664,6 +696,7 @@ def test_messages_of_hidden_tests_say_only_what_they_should(graded: Graded) -> N
         if "test_" in test["name"] and test["message"]
     }
     pattern = (
+        r"(Mend cell 'total', line 2: '\(' was never closed\. )?"
         r"(The [a-z ]+\.)( Tried on whole numbers\.)?"
         r"( Your code raised (TimeoutError|RecursionError|RuntimeError|ValueError|Exception"
         r"|NotImplementedError)\."

@@ -118,6 +118,7 @@ class Grader:
                     verdict = self.grade_notebook(template, submission, key, files, slot)
                     notebooks[template.name] = submission, verdict
                     result.notes += submission.notes + verdict.notes
+                    result.syntax_errors += verdict.syntax_errors
                     result.unsure = result.unsure or verdict.unsure
                 result.tests += verdict.tests
             if not notebooks:
@@ -158,6 +159,7 @@ class Grader:
             if event["event"] == "cell":
                 verdict.outputs[event["cell"]] = event["outputs"]
                 words[event["cell"]] = Word(*event["word"])
+                verdict.syntax_errors += [event["syntax_error"]] if event["syntax_error"] else []
                 if event["note"]:
                     verdict.notes.append(f"cell '{event['cell']}': {event['note']}")
             elif event["event"] == "check":

@@ -38,7 +38,7 @@ def autograded(submission: Submission, verdict: NotebookVerdict) -> Notebook:
         else:
             decided = tests.get(meta.get("grade_id", ""), [])
             if meta.get("grade") and not meta.get("solution"):
-                cell["outputs"] = [_points(decided, count)]
+                cell["outputs"] = [_points(decided, count, verdict.syntax_errors)]
                 if any(test.decided == "student" for test in decided):
                     own = outputs(verdict.outputs.get(cell["id"]))
                     cell["outputs"] += beside(own)
@@ -49,7 +49,7 @@ def autograded(submission: Submission, verdict: NotebookVerdict) -> Notebook:
     return {**submission.notebook, "cells": cells}
 
 
-def _points(tests: list[TestResult], count: int) -> dict[str, Any]:
+def _points(tests: list[TestResult], count: int, syntax_errors: list[str]) -> dict[str, Any]:
     # all digits: it is what nbgrader reads
     points = repr(total(tests)).removesuffix(".0")
     rows = "".join(
@@ -59,6 +59,8 @@ def _points(tests: list[TestResult], count: int) -> dict[str, Any]:
         for test in tests
     )
     table = f"<table cellpadding='6'><tr><th>test</th><th>points</th><th></th></tr>{rows}</table>"
+    if syntax_errors and any(test.status == "failed" for test in tests):
+        table = f"<p>Not valid Python: {sanitise.escaped('; '.join(syntax_errors))}</p>{table}"
     if any(test.decided == "student" for test in tests):
         table += f"<p>{DECIDED}</p>"
     return {

@@ -29,7 +29,7 @@ def remark(result: Result) -> str:
     if result.error:
         return one_line(result.error)
     shown = sorted({test.misconception for test in result.tests if test.misconception})
-    parts = [", ".join(shown)] if shown else []
+    parts = result.syntax_errors[:1] + ([", ".join(shown)] if shown else [])
     if result.notes:
         more = f" (and {len(result.notes) - 1} more)" if len(result.notes) > 1 else ""
         parts.append(result.notes[0] + more)

@@ -37,6 +37,7 @@ class RemoteError(Exception):
     builtin_name: str = "Exception"
     remote_traceback: str = ""
     missing: str | None = None  # the name that the notebook was asked for and does not define
+    syntax_error: str = ""  # of a cell that may have been meant to define it
 
 
 # What steers the one who catches it is no verdict: it counts as an ordinary failure.
@@ -273,6 +274,7 @@ class Student:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._syntax_errors: list[str] = []  # of its cells
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -281,6 +283,7 @@ class Student:
             return self._channel.request("global", name)
         except RemoteError as error:
             error.missing = name
+            error.syntax_error = next(iter(self._syntax_errors), "")
             raise
 
     def _lift(self, name: str, source: str, data: tuple[Any, ...], options: dict[str, Any]) -> Any:

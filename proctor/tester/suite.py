@@ -71,6 +71,8 @@ def explain_test(item: pytest.Item, error: BaseException) -> tuple[str, str | No
     if isinstance(error, testing.Recognised):
         return f"{told} {error.misconception.advice}"[:MAX_MESSAGE], error.misconception.name
     if isinstance(error, RemoteError):
+        if error.syntax_error:
+            told = f"Mend {error.syntax_error}. {told}"
         told += (
             f" Your notebook defines no '{error.missing}'."
             if error.missing

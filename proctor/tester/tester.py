@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import json
 import linecache
+import re
 import socket
 import sys
 import time
@@ -25,7 +26,7 @@ from proctor.processes import forks
 from proctor.processes import frames as codec
 from proctor.processes.countdown import Countdown
 from proctor.tester.proxy import ENDED, Channel, RemoteError, Student, WorkerGone
-from proctor.verdict import MAX_MESSAGE, first_word
+from proctor.verdict import MAX_MESSAGE, first_word, syntax_error
 
 if TYPE_CHECKING:
     from proctor.tester.suite import Suite
@@ -78,17 +79,32 @@ class Names(dict[str, Any]):
             raise
 
 
-def explain_check(error: BaseException, cell: str) -> str:
-    """A visible check's failure: its line, since students can read it, and what went wrong."""
+def explain_check(error: BaseException, cell: str, syntax_errors: list[str]) -> str:
+    """A visible check's failure: its line, since students can read it, and what went wrong.
+
+    What is still to be written is named by its own place. A name may be missing since the cell
+    that defines it does not compile: that comes first.
+    """
+    place = ""
+    if isinstance(error, RemoteError) and (frames := _OF_A_CELL.findall(error.remote_traceback)):
+        place = "cell '{}', line {}, in {}".format(*frames[-1])
+        if error.remote_name == "NotImplementedError":
+            said = f"{place} is still to be written: NotImplementedError {error}".strip()
+            return said[:MAX_MESSAGE]
     lines = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename == f"<{cell}>"
     ]
-    where = f"line {lines[-1].lineno}: {lines[-1].line}\n" if lines else ""
+    where = f"line {lines[-1].lineno}: {lines[-1].line}" if lines else ""
     name = error.remote_name if isinstance(error, RemoteError) else type(error).__name__
     said = str(error).strip()
-    return (where + (f"{name}: {said}" if said else name))[:MAX_MESSAGE]
+    parts = syntax_errors[:1] if isinstance(error, NameError) else []
+    parts += [where, f"{name}: {said}" if said else name, place and f"raised in {place}"]
+    return "\n".join(part for part in parts if part)[:MAX_MESSAGE]
+
+
+_OF_A_CELL = re.compile(r"""File "cell '([\w-]{1,64})'", line (\d{1,9}), in ([\w<>]{1,64})""")
 
 
 class Grading:
@@ -136,9 +152,9 @@ class Grading:
     def execute(self, cell: str, source: str) -> None:
         """Run a cell of the student's in the worker."""
         limit, before, gone = self.job["cell_seconds"], self.channel.seconds, self.channel.gone
-        note, ran = "", False
+        note, ran, slow = "", False, False
         try:
-            answer = self.channel.request("cell", source, seconds=limit)
+            answer = self.channel.request("cell", source, cell, seconds=limit)
             ran, outputs = answer if type(answer) is tuple and len(answer) == 2 else (False, [])
         except (WorkerGone, RemoteError) as error:
             name = getattr(error, "remote_name", "WorkerGone")
@@ -153,14 +169,18 @@ class Grading:
         if self.channel.gone != gone:
             note = f"{self.channel.gone}; no later cell could be run"
         elif gone is None and ran is not True and self.channel.seconds - before >= limit:
-            note = f"ran longer than {limit:g} s and was interrupted"
+            note, slow = f"ran longer than {limit:g} s and was interrupted", True
         outputs = jsonable(outputs)
+        broken = syntax_error(cell, outputs)
+        self.student._syntax_errors += [broken] if broken else []
         said = first_word(outputs, ran is True, self.job["ignored"])
         self.events(
             event="cell",
             cell=cell,
             outputs=self.bounded(outputs),
             note=note,
+            slow=slow,
+            syntax_error=broken,
             word=[said.kind, said.text],
         )
 
@@ -177,12 +197,13 @@ class Grading:
         """Run a visible check here, with the student's names as proxies."""
         filename = f"<{cell}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-        message = ""
+        message, slow = "", False
         try:
             exec(compile(source, filename, "exec"), self.names)
         except BaseException as error:
-            message = explain_check(error, cell) or type(error).__name__
-        self.events(event="check", cell=cell, message=message)
+            message = explain_check(error, cell, self.student._syntax_errors)
+            slow = getattr(error, "remote_name", "") == "TimeoutError"
+        self.events(event="check", cell=cell, message=message, slow=slow)
 
 
 def import_all(sources: list[str], names: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ It is a part of the worker: nothing here is trusted.
 from __future__ import annotations
 
 import ast
+import codeop
 import contextlib
 import io
 import os
@@ -142,6 +143,11 @@ class _Hook(DisplayHook):
 
 
 class _Compiler(CachingCompiler):
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        # for a prompt where the rest may follow: "incomplete input" instead of what is wrong
+        self.flags &= ~codeop.PyCF_ALLOW_INCOMPLETE_INPUT  # type: ignore[attr-defined]
+
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
         """The same without a cryptographic hash."""
         return f"<ipython-input-{number}-{hash(transformed_code) & 0xFFFFFFFFFFFF:012x}>"
@@ -153,6 +159,7 @@ class Shell(InteractiveShell):
     outputs: Outputs
     compiler_class = Type(_Compiler)
     usual: list[int]  # `_hooks` of a shell that nobody has touched
+    names: dict[int, str]  # of the cells, by their numbers
     loop: Any = None  # once a cell speaks of it
 
     @classmethod
@@ -167,7 +174,7 @@ class Shell(InteractiveShell):
         shell: Shell = cls.instance(
             config=config, display_pub_class=_Publisher, displayhook_class=_Hook
         )
-        shell.outputs, shell.usual = Outputs(), shell._hooks()
+        shell.outputs, shell.usual, shell.names = Outputs(), shell._hooks(), {}
         shell.db = {}  # %cd keeps something, where nothing can be kept
         for shows in (shell.display_pub, shell.displayhook):
             vars(shows)["outputs"] = shell.outputs
@@ -197,8 +204,17 @@ class Shell(InteractiveShell):
         """`lines = !command`: no lines."""
         return SList() if split else ""
 
-    def run(self, source: str) -> tuple[bool, list[Output]]:
+    def with_names(self, trace: str) -> str:
+        """A traceback with the cells' names in the place of IPython's."""
+        return re.sub(
+            r"<ipython-input-(\d+)-[0-9a-f]+>",
+            lambda found: f"cell '{self.names.get(int(found[1]), '')}'",
+            trace,
+        )
+
+    def run(self, source: str, name: str = "") -> tuple[bool, list[Output]]:
         """Run a cell; whether it went through, and its outputs."""
+        self.names[self.execution_count] = name
         ours = Stream("stdout", self.outputs), Stream("stderr", self.outputs)
         with contextlib.redirect_stdout(ours[0]), contextlib.redirect_stderr(ours[1]):
             if self.loop is None and not _ASYNCHRONOUS.search(source):

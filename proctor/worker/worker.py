@@ -151,7 +151,8 @@ class Server:
                 message = str(error)[:2000]
             except BaseException:
                 message = ""
-            where = "".join(traceback.format_exception(error, limit=-4))[-4000:]
+            where = "".join(traceback.format_exception(error, limit=-4))
+            where = self.shell.with_names(where)[-4000:]
             return codec.encode((False, [names, message, where]), self.reference)
 
     def perform(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -162,7 +163,7 @@ class Server:
         if name == "global":
             return self.lookup(arguments[0])
         if name == "cell":
-            return self.shell.run(arguments[0])
+            return self.shell.run(*arguments)
         if name == "package" and self.package is not None:
             return self.package.empty()
         if name == "module" and self.package is not None:
