@@ -8,24 +8,33 @@ beside it runs outside the jail: the checks are jailed as well, and the worker m
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 from traitlets.config import Config
 
 from proctor.author import export
 from proctor.course.course import Assignment, Course
+from proctor.course.packages import installed, module_name
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
-from proctor.notebook.cells import HIDDEN, nbgrader
+from proctor.notebook.cells import HIDDEN, is_demo, nbgrader
 from proctor.notebook.files import fetch, supporting_files
-from proctor.notebook.template import Template, read
+from proctor.notebook.template import GradeCell, Submission, Template, read
 from proctor.report.table import say
-from proctor.verdict import TestResult, number, one_line
+from proctor.verdict import NotebookVerdict, TestResult, number, one_line
+
+UNANSWERED = "your answer here"  # in the text that stands where an answer is to be written
+PATIENCE = 2  # cells and checks that may run into their time limit before the rest is left out
 
 
 class Desk(Assignment):
@@ -42,15 +51,27 @@ class Desk(Assignment):
         super().__init__(Course(self.notebook.parent, config), self.notebook.stem)
 
     @cached_property
+    def whole(self) -> Template:
+        """The notebook with all its grade cells."""
+        return read(_original(self.notebook), self.course.package)
+
+    @cached_property
     def templates(self) -> list[Template]:
-        template = read(_original(self.notebook), self.course.package)
-        visible = {
-            name: cell
-            for name, cell in template.grade_cells.items()
-            if not cell.manual and HIDDEN not in cell.source
-        }
-        template.grade_cells = visible
-        return [template]
+        """The same with its visible checks only."""
+        cells = self.whole.grade_cells.items()
+        hidden = self.hidden
+        visible = {name: cell for name, cell in cells if not cell.manual and cell not in hidden}
+        return [replace(self.whole, grade_cells=visible)]
+
+    @property
+    def hidden(self) -> list[GradeCell]:
+        """The grade cells that hidden tests decide."""
+        return [cell for cell in self.whole.grade_cells.values() if HIDDEN in cell.source]
+
+    @property
+    def manual(self) -> list[GradeCell]:
+        """The grade cells that a person reads."""
+        return [cell for cell in self.whole.grade_cells.values() if cell.manual]
 
     @property
     def reference(self) -> None:
@@ -78,6 +99,22 @@ class Desk(Assignment):
     def package(self) -> str:
         return self.folder.name if self.folder else ""
 
+    def not_exported(self) -> list[Path]:
+        """The notebooks of earlier assignments, beside this one's folder or in it, whose modules
+        the package lacks.
+        """
+        here = export.assignment_number(self.notebook)
+        exported = {name for name, _ in self.modules}
+        folder = self.notebook.parent
+        candidates = [*folder.glob("*.ipynb"), *folder.parent.glob("*/*.ipynb")]
+        return sorted(
+            path
+            for path in {*candidates}
+            if path.parent == folder or path.stem == path.parent.name
+            if export.assignment_number(path) < here
+            if module_name(path) not in exported
+        )
+
 
 def _original(notebook: Path) -> Path:
     """The instructor's notebook if this one lies in a course, else this one itself.
@@ -92,17 +129,68 @@ def _original(notebook: Path) -> Path:
 
 
 def check_notebook(path: Path, isolation: str, console: Console) -> int:
-    """Print what works and the next thing to do; 0 if every visible check passes, else 1."""
+    """Run a notebook and print what works and the next thing to do; the exit status."""
     desk = Desk(path)
     template = desk.templates[0]
     if not template.grade_cells:
         raise CourseError(f"{path} holds no visible check: is it a released notebook?")
     files = supporting_files(desk.notebook.parent, {})
-    with Grader(desk, isolation) as grader:
-        data = fetch(path.resolve())
-        submission = template.submission(data)
+    with _progress(console) as progress, Grader(desk, isolation) as grader:
+        task = progress.add_task(one_line(path.name), total=None)
+        hidden = {cell.name for cell in desk.hidden}
+        ours = (cell for cell in template.cells if nbgrader(cell).get("grade_id") not in hidden)
+        cells = sum(cell["cell_type"] == "code" and not is_demo(cell) for cell in ours)
+        told = _impatient()
+
+        def watch(event: dict[str, Any]) -> str | None:
+            progress.update(task, total=cells, advance=event["event"] != "done")
+            return told(event)
+
+        grader.supervisor.watch = watch
+        submission = template.submission(fetch(path.resolve()))
         verdict = grader.grade_notebook(template, submission, "check", files, 0, desk.modules)
-    table = Table(title=Text(one_line(path.name)), title_justify="left")
+    return report(desk, submission, verdict, console)
+
+
+def _progress(console: Console) -> Progress:
+    """How many cells have been run, on a terminal; silence elsewhere."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("cells"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _impatient() -> Callable[[dict[str, Any]], str | None]:
+    """Tells when to stop, and what to say of it: where one thing hangs, others mostly do."""
+    slow = 0
+
+    def told(event: dict[str, Any]) -> str | None:
+        nonlocal slow
+        slow += event.get("slow", False)
+        if slow < PATIENCE:
+            return None
+        return f"stopped: {slow} cells or checks ran into their time limit, the rest was not tried"
+
+    return told
+
+
+def report(desk: Desk, submission: Submission, verdict: NotebookVerdict, console: Console) -> int:
+    """Print what was found: what keeps the notebook from running first, the next thing last.
+
+    0 if every visible check passes and every cell runs to its end, else 1.
+    """
+    template = desk.templates[0]
+    first = _first_of_all(desk, verdict)
+
+    if first:
+        say(console, first)
+    table = Table(title=Text(one_line(desk.notebook.name)), title_justify="left")
     table.add_column("check", no_wrap=True)
     table.add_column("points", justify="right")
     table.add_column("")
@@ -118,13 +206,101 @@ def check_notebook(path: Path, isolation: str, console: Console) -> int:
     for note in verdict.notes:
         say(console, note)
     missing = [test for test in verdict.tests if test.status != "passed"]
-    if not missing:
-        console.print("Every visible check passes. Hidden tests look closer when you submit.")
-        return 0
-    first = missing[0]
-    say(console, f"Next: {_section(template, first) or first.name}", style="bold")
-    say(console, first.message)
-    return 1
+    stops = [*_stops(verdict)]
+    for sentence in _undecided(desk, submission):
+        say(console, sentence)
+    if first:
+        say(console, f"Next: {first}", style="bold")
+    elif missing:
+        say(console, f"Next: {_section(template, missing[0]) or missing[0].name}", style="bold")
+        say(console, _stop_above(submission, verdict, missing[0]) or missing[0].message)
+    elif stops:
+        say(
+            console,
+            f"Every visible check passes, but the notebook does not run as a whole: {stops[0]}",
+        )
+    else:
+        say(console, "Every visible check passes. That is no proof: hidden tests look closer.")
+    return int(bool(missing or stops or first))
+
+
+def _first_of_all(desk: Desk, verdict: NotebookVerdict) -> str:
+    """What keeps most of the notebook from running: a cell that does not compile, or a package
+    that is not there; "" if nothing does.
+    """
+    if verdict.syntax_errors:
+        return verdict.syntax_errors[0]
+    for stop in _stops(verdict):
+        name, text = stop.error, stop.text
+        found = re.match(r"No module named '(\w+)|cannot import name '\w+' from '(\w+)", text)
+        if name not in ("ModuleNotFoundError", "ImportError") or not found:
+            continue
+        package = found[1] or found[2]
+        if package != desk.package and installed(package):
+            continue
+        paths = [os.path.relpath(path) for path in desk.not_exported()]
+        if desk.package == package:
+            said = f"your {package} is not complete ({text.partition(' (')[0]})"
+        else:
+            said = f"no {package} beside this notebook"
+        notebooks = " ".join(paths) or "NOTEBOOK, for each assignment before this one"
+        return f"{said}: run proctor export {notebooks}"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """A cell that did not run to its end."""
+
+    cell: str
+    line: str
+    error: str
+    text: str
+
+    def __str__(self) -> str:
+        line = f", line {self.line}" if self.line else ""
+        return f"cell '{self.cell}'{line}: {self.error}" + (f": {self.text}" if self.text else "")
+
+
+def _stops(verdict: NotebookVerdict) -> Iterator[_Stop]:
+    """The cells that did not run to their ends, but for those of hidden suites."""
+    for cell, outputs in verdict.outputs.items():
+        for output in outputs if isinstance(outputs, list) else []:
+            if not isinstance(output, dict) or output.get("output_type") != "error":
+                continue
+            name, text = str(output.get("ename"))[:80], str(output.get("evalue"))[:200]
+            arrow = re.search(r"(?m)^-+> (\d{1,9}) ", "\n".join(map(str, output["traceback"])))
+            if f'("{text}")' not in HIDDEN:
+                yield _Stop(cell, arrow[1] if arrow else "", name, text)
+
+
+def _stop_above(submission: Submission, verdict: NotebookVerdict, test: TestResult) -> str:
+    """The last cell between a check and the one before it that did not run to its end."""
+    stops = {stop.cell: stop for stop in _stops(verdict)}
+    found = ""
+    for cell in submission.notebook["cells"]:
+        meta = nbgrader(cell)
+        if meta.get("grade_id") == test.cell:
+            break
+        if meta.get("grade"):
+            found = ""
+        elif cell["id"] in stops:
+            found = str(stops[cell["id"]])
+    return found
+
+
+def _undecided(desk: Desk, submission: Submission) -> Iterator[str]:
+    """What no visible check can tell: the points of hidden tests, and of a person."""
+    if hidden := sum(cell.points for cell in desk.hidden):
+        total = sum(cell.points for cell in desk.whole.grade_cells.values())
+        yield f"Hidden tests decide {number(hidden)} of {number(total)} points when you hand in."
+    written = {nbgrader(cell).get("grade_id"): cell for cell in submission.notebook["cells"]}
+    for cell in desk.manual:
+        answered = UNANSWERED not in written[cell.name]["source"].lower()
+        yield (
+            f"A person reads your answer '{cell.name}' ({number(cell.points)} points)"
+            + ("." if answered else ": it is not written yet.")
+        )
 
 
 def _section(template: Template, test: TestResult) -> str:

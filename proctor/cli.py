@@ -208,7 +208,7 @@ def _complain(text: str) -> None:
 def check(notebook: Path, isolation: str) -> int:
     """Run the visible checks of a NOTEBOOK and name what to do next.
 
-    Exit status: 0 when all pass, 1 when one does not.
+    Exit status: 0 when all pass and every cell runs to its end, else 1.
     """
     from proctor.check import check_notebook
 

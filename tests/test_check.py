@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from proctor import jail
-from proctor.check import Desk
+from proctor.check import Desk, _impatient, report
+from proctor.verdict import NotebookVerdict, TestResult
 from tests import classroom
 from tests.test_grading import NAME, SOURCE, as_notebook, make_course, notebooks, without, write
 
@@ -108,7 +112,7 @@ class TestNothingRunsOutsideTheJail:
     def test_files_that_python_ipython_or_pytest_would_run(
         self, tmp_path: Path, mark: Path, command: str
     ) -> None:
-        notebook = hand_in(tmp_path / "desk")
+        notebook = hand_in(tmp_path / "01_pairs")
         as_exported(notebook.parent)
         modules = (
             "numpy numpy/__init__ IPython/__init__ proctor/__init__ rich click json token "
@@ -205,3 +209,143 @@ def test_a_notebooks_own_last_line_makes_the_next_one_work(tmp_path: Path) -> No
     )
     assert ran.stdout == "tinytorch.tensor\n", ran.stderr
     assert proctor("check", "02_activations.ipynb", cwd=desk / "02_activations").returncode == 0
+
+
+class Looked:
+    """What `proctor check` prints of a hand-made verdict on 02_totals, 80 columns wide."""
+
+    def __init__(self, folder: Path, verdict: NotebookVerdict, blank: bool = False) -> None:
+        notebook = hand_in(folder / NAME, blank=blank)
+        desk = Desk(notebook)
+        said = io.StringIO()
+        submission = desk.templates[0].submission(notebook.read_bytes())
+        self.status = report(desk, submission, verdict, Console(file=said, width=80))
+        self.lines = [line.rstrip() for line in said.getvalue().splitlines()]
+        self.text = " ".join(self.lines)
+        self.last = self.text[self.text.rindex("└") :].partition("┘ ")[2]
+
+
+def verdict(total: str = "passed", mean: str = "passed", message: str = "") -> NotebookVerdict:
+    made = NotebookVerdict(NAME)
+    for name, status in (("total", total), ("mean", mean)):
+        points = 2.0 if status == "passed" else 0.0
+        said = "" if status == "passed" else message
+        name = f"check_{name}"
+        made.tests.append(TestResult(name, NAME, name, points, 2.0, status, said))
+    return made
+
+
+def stop(name: str, text: str = "", line: int = 1) -> list[dict[str, Any]]:
+    trace = ["Traceback", f"Cell In[2], line {line}\n      0 x\n----> {line} y\n"]
+    return [{"output_type": "error", "ename": name, "evalue": text, "traceback": trace}]
+
+
+class TestReport:
+    def test_all_pass_and_that_is_no_proof(self, tmp_path: Path) -> None:
+        looked = Looked(tmp_path, verdict())
+        assert looked.status == 0
+        assert looked.last == (
+            "Hidden tests decide 10 of 17 points when you hand in. "
+            "A person reads your answer 'written' (3 points). "
+            "Every visible check passes. That is no proof: hidden tests look closer."
+        )
+
+    def test_an_answer_that_is_not_written(self, tmp_path: Path) -> None:
+        looked = Looked(tmp_path, verdict("failed", "failed", "why"), blank=True)
+        assert "A person reads your answer 'written' (3 points): it is not written yet." in (
+            looked.text
+        )
+
+    def test_the_first_that_fails_is_next_by_its_heading(self, tmp_path: Path) -> None:
+        looked = Looked(tmp_path, verdict(mean="failed", message="line 1: assert\nraised in it"))
+        assert looked.status == 1
+        assert "│ total │ 2 of 2 │ works   │" in looked.lines
+        assert "│ mean  │ 0 of 2 │ not yet │" in looked.lines
+        assert looked.lines[-3:] == ["Next: The mean", "line 1: assert", "raised in it"]
+
+    def test_a_cell_that_does_not_compile_is_first_and_next(self, tmp_path: Path) -> None:
+        made = verdict("failed", "failed", "NameError: name 'total' is not defined")
+        made.syntax_errors = ["cell 'total', line 3: '(' was never closed"]
+        looked = Looked(tmp_path, made)
+        assert looked.lines[0] == "cell 'total', line 3: '(' was never closed"
+        assert looked.lines[-1] == "Next: cell 'total', line 3: '(' was never closed"
+        assert "NameError" not in looked.text
+
+    def test_checks_pass_and_the_whole_does_not(self, tmp_path: Path) -> None:
+        made = verdict()
+        made.outputs = {"more": stop("IndexError", "out of range", 3)}
+        looked = Looked(tmp_path, made)
+        assert looked.status == 1
+        assert looked.last.endswith(
+            "Every visible check passes, but the notebook does not run as a whole: "
+            "cell 'more', line 3: IndexError: out of range"
+        )
+
+    def test_the_cell_of_a_hidden_suite_stops_and_that_is_meant_so(self, tmp_path: Path) -> None:
+        made = verdict()
+        made.outputs = {"Total": stop("NotImplementedError", "graded by hidden tests")}
+        assert Looked(tmp_path, made).status == 0
+
+    def test_a_cell_above_the_check_that_stopped_is_the_cause(self, tmp_path: Path) -> None:
+        made = verdict("failed", "failed", "NameError: name 'mean' is not defined")
+        made.outputs = {"mean": stop("NotImplementedError", line=2)}
+        assert Looked(tmp_path, made).lines[-1].startswith("NameError")  # `total` is another's
+        made.tests[0].status = "passed"
+        assert Looked(tmp_path, made).lines[-1] == "cell 'mean', line 2: NotImplementedError"
+
+    @pytest.mark.parametrize("text", ["No module named 'mini'", "No module named 'mini.pairs'"])
+    def test_before_the_first_is_exported(self, tmp_path: Path, text: str) -> None:
+        write(tmp_path, "01_pairs/01_pairs.ipynb", "{}")
+        write(tmp_path, "03_spread/03_spread.ipynb", "{}")
+        write(tmp_path, "01_pairs/scratch.ipynb", "{}")
+        made = verdict("failed", "failed", "NameError: name 'double' is not defined")
+        made.outputs = {"imports": stop("ModuleNotFoundError", text)}
+        looked = Looked(tmp_path, made)
+        notebook = os.path.relpath(tmp_path / "01_pairs/01_pairs.ipynb")
+        said = f"no mini beside this notebook: run proctor export {notebook}"
+        assert looked.text.startswith(said) and looked.last.endswith(f"Next: {said}")
+        assert "NameError" not in looked.text
+
+    def test_a_package_that_lacks_an_assignment(self, tmp_path: Path) -> None:
+        write(tmp_path, "01_pairs/01_pairs.ipynb", "{}")
+        write(tmp_path, "mini/__init__.py", INIT)
+        text = "cannot import name 'double' from 'mini' (/work/mini/__init__.py)"
+        made = verdict("failed", "failed", "NameError: name 'double' is not defined")
+        made.outputs = {"imports": stop("ImportError", text)}
+        assert Looked(tmp_path, made).lines[0] == (
+            "your mini is not complete (cannot import name 'double' from 'mini'): run proctor "
+            f"export {os.path.relpath(tmp_path / '01_pairs/01_pairs.ipynb')}"
+        )
+
+    def test_a_library_that_is_not_there_is_no_package_of_the_students(
+        self, tmp_path: Path
+    ) -> None:
+        made = verdict(mean="failed", message="why")
+        made.outputs = {"imports": stop("ModuleNotFoundError", "No module named 'rich'")}
+        assert "proctor export" not in Looked(tmp_path, made).text
+
+    def test_nothing_of_a_students_is_obeyed_by_the_terminal(self, tmp_path: Path) -> None:
+        made = verdict(mean="failed", message="\x1b[2J[red]\u202e")
+        made.syntax_errors = ["cell 'a', line 1: \x1b[2J"]
+        made.notes = ["\x9b2J"]
+        text = Looked(tmp_path, made).text
+        assert not {*"\x1b\x9b\u202e"} & {*text}
+
+    def test_where_all_hangs_the_rest_is_left_out(self) -> None:
+        told = _impatient()
+        slow, quick = {"event": "check", "slow": True}, {"event": "cell", "slow": False}
+        assert [told(event) for event in (quick, slow, quick, {"event": "done"})] == [None] * 4
+        assert "2 cells or checks ran into their time limit" in (told(slow) or "")
+
+
+def test_a_notebook_that_hangs_everywhere_is_stopped_early(tmp_path: Path) -> None:
+    notebook = hand_in(tmp_path)
+    as_exported(tmp_path)
+    hangs = {name: f"def {name}(values):\n    while True: pass" for name in ("total", "mean")}
+    found = notebooks(hangs)[NAME]
+    third = {**found["cells"][-1], "id": "mine", "metadata": {}, "source": "while True: pass"}
+    notebook.write_text(json.dumps({**found, "cells": [*found["cells"], third]}))
+    done = proctor("check", notebook.name, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "stopped: 2 cells or checks ran into their time limit" in done.stdout
+    assert "cell 'mine'" not in done.stdout

@@ -167,11 +167,16 @@ def _refuse_submissions(notebook: Path) -> None:
                 )
 
 
+def assignment_number(notebook: Path) -> float:
+    """2 for 02_sums/02_sums.ipynb and for 02_sums/more.ipynb; infinite if it has none."""
+    return Module("", "/".join(notebook.parts[-2:]), (), "").position[0]
+
+
 def earlier(package_dir: Path, notebook: Path) -> list[tuple[str, str]]:
     """The modules of a package that come before a notebook's assignment, in order: names and
     sources. None of them is imported or even parsed here.
     """
-    here = Module("", "/".join(notebook.parts[-2:]), (), "").position[0]
+    here = assignment_number(notebook)
     found = []
     for path in package_dir.glob("*.py"):
         text = _plain_text(path)

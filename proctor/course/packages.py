@@ -63,7 +63,7 @@ def imported(paths: Iterable[Path]) -> list[str]:
                     names += [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
     if any(name.split(".")[0] == "pandas" for name in names):
         names.append("matplotlib.pyplot")  # what it draws with, when it is asked to
-    return [name for name in dict.fromkeys(names) if _installed(name.split(".")[0])]
+    return [name for name in dict.fromkeys(names) if installed(name.split(".")[0])]
 
 
 def companions(names: Iterable[str]) -> set[str]:
@@ -92,7 +92,8 @@ def companions(names: Iterable[str]) -> set[str]:
     return {path for path in paths if Path(path).exists()}
 
 
-def _installed(name: str) -> bool:
+def installed(name: str) -> bool:
+    """Whether it is a library's module: neither Python's own, nor a course's package."""
     if name in sys.stdlib_module_names or name == "__main__":
         return False
     try:

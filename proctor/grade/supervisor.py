@@ -10,7 +10,7 @@ import itertools
 import json
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -52,6 +52,8 @@ class Supervisor:
         self.mending = threading.Lock()
         self.closed = False
         self.restarts = 0
+        # Is told of each event; what it says of one ends the run, and is its note.
+        self.watch: Callable[[dict[str, Any]], str | None] = lambda event: None
 
     def start(self) -> None:
         """Start the warm processes, without waiting for them."""
@@ -224,7 +226,10 @@ class Supervisor:
         events: list[dict[str, Any]] = []
         try:
             while True:
-                events += json.loads(tester.receive(countdown))
+                for event in json.loads(tester.receive(countdown)):
+                    events.append(event)
+                    if note := self.watch(event):
+                        return events, note
                 if events[-1]["event"] == "done":
                     return events, None
                 if events[-1]["event"] == "no worker":
