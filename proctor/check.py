@@ -27,10 +27,11 @@ from proctor.course.course import Assignment, Course
 from proctor.course.packages import installed, module_name
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
+from proctor.jail import Isolation
 from proctor.notebook.cells import HIDDEN, is_demo, nbgrader
 from proctor.notebook.files import fetch, supporting_files
 from proctor.notebook.template import GradeCell, Submission, Template, read
-from proctor.report.table import say
+from proctor.report.table import NO_ISOLATION, say
 from proctor.verdict import NotebookVerdict, TestResult, number, one_line
 
 UNANSWERED = "your answer here"  # in the text that stands where an answer is to be written
@@ -51,9 +52,21 @@ class Desk(Assignment):
         super().__init__(Course(self.notebook.parent, config), self.notebook.stem)
 
     @cached_property
+    def original(self) -> Path:
+        """The instructor's notebook if this one lies in a course, else this one itself.
+
+        The outermost course counts: a submission may hold what looks like one.
+        """
+        for folder in reversed(self.notebook.parents):
+            source = folder / "source" / self.notebook.parent.name / self.notebook.name
+            if (folder / "nbgrader_config.py").exists() and source.exists():
+                return source
+        return self.notebook
+
+    @cached_property
     def whole(self) -> Template:
         """The notebook with all its grade cells."""
-        return read(_original(self.notebook), self.course.package)
+        return read(self.original, self.course.package)
 
     @cached_property
     def templates(self) -> list[Template]:
@@ -116,18 +129,6 @@ class Desk(Assignment):
         )
 
 
-def _original(notebook: Path) -> Path:
-    """The instructor's notebook if this one lies in a course, else this one itself.
-
-    The outermost course counts: a submission may hold what looks like one.
-    """
-    for folder in reversed(notebook.parents):
-        source = folder / "source" / notebook.parent.name / notebook.name
-        if (folder / "nbgrader_config.py").exists() and source.exists():
-            return source
-    return notebook
-
-
 def check_notebook(path: Path, isolation: str, console: Console) -> int:
     """Run a notebook and print what works and the next thing to do; the exit status."""
     desk = Desk(path)
@@ -146,6 +147,8 @@ def check_notebook(path: Path, isolation: str, console: Console) -> int:
             progress.update(task, total=cells, advance=event["event"] != "done")
             return told(event)
 
+        if grader.isolation is Isolation.NONE and desk.original != desk.notebook:
+            say(console, NO_ISOLATION)
         grader.supervisor.watch = watch
         submission = template.submission(fetch(path.resolve()))
         verdict = grader.grade_notebook(template, submission, "check", files, 0, desk.modules)

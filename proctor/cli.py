@@ -122,9 +122,7 @@ def grade(
 
         def watch(run: Run) -> None:
             if run.isolation == "none" and len(run.results) == run.kept:
-                errors.print(
-                    "[bold]No isolation here[/]: students' code can read and write what you can."
-                )
+                table.say(errors, table.NO_ISOLATION, style="bold")
             done = len(run.results) - run.kept
             progress.update(task, total=run.todo, completed=done, text=_so_far(run))
 

@@ -132,6 +132,17 @@ class TestNothingRunsOutsideTheJail:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("level", [""] if jail.probe() is jail.Isolation.NONE else ["", "none"])
+def test_who_checks_a_submission_without_a_jail_is_told(tmp_path: Path, level: str) -> None:
+    course = make_course(tmp_path / "course")
+    notebook = hand_in(course / "submitted/bob" / NAME)
+    as_exported(course / "submitted/bob")
+    done = proctor("check", "--isolation", level, str(notebook), cwd=course)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = "No isolation here: students' code can read and write what you can." in done.stdout
+    assert told is (jail.Isolation.NONE in (level, jail.probe()))
+
+
 class TestDesk:
     def test_an_init_that_never_ends_is_passed_by(self, tmp_path: Path) -> None:
         notebook = hand_in(tmp_path)

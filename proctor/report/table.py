@@ -104,6 +104,9 @@ def moves(changes: Sequence[Change], console: Console) -> None:
         )
 
 
+NO_ISOLATION = "No isolation here: students' code can read and write what you can."
+
+
 def say(console: Console, text: str, style: str = "") -> None:
     """Print text that may be a student's: as it is, without markup. The terminal breaks its lines,
     so that none begins where nobody wrote one.
