@@ -14,8 +14,8 @@ Below them lie `processes` (a fork server, and the frames that cross the boundar
 the top stand the doors: `cli` is the command `proctor`, `run` the same as a function,
 `preprocessors` the same grading behind `nbgrader autograde`, `check` a student's own look at a
 notebook. `author` has what comes before a class: `export` writes the course's package from its
-notebooks, `release` checks an assignment. `testing` is what hidden suites are written with,
-`verdict` what was decided.
+notebooks, `release` checks an assignment, `generate` does so behind `nbgrader generate_assignment`.
+`testing` is what hidden suites are written with, `verdict` what was decided.
 
 A wing imports those below it, and none above: tests/test_house.py has the list.
 """
@@ -50,18 +50,4 @@ def configure(config: Any) -> None:
         "nbgrader.preprocessors.GetGrades",
         "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
     ]
-    config.GenerateAssignment.preprocessors = [
-        "proctor.preprocessors.CheckSuite",
-        "nbgrader.preprocessors.IncludeHeaderFooter",
-        "nbgrader.preprocessors.InstantiateTests",
-        "nbgrader.preprocessors.LockCells",
-        "nbgrader.preprocessors.ClearSolutions",
-        "nbgrader.preprocessors.ClearOutput",
-        "nbgrader.preprocessors.CheckCellMetadata",
-        "nbgrader.preprocessors.ComputeChecksums",
-        "nbgrader.preprocessors.SaveCells",
-        "nbgrader.preprocessors.ClearHiddenTests",
-        "nbgrader.preprocessors.ClearMarkScheme",
-        "nbgrader.preprocessors.ComputeChecksums",
-        "nbgrader.preprocessors.CheckCellMetadata",
-    ]
+    config.GenerateAssignment.exporter_class = "proctor.author.generate.ReleaseExporter"

@@ -1,4 +1,4 @@
-"""The same grading behind `nbgrader autograde` and `nbgrader generate_assignment`.
+"""The same grading behind `nbgrader autograde`, and feedback without hidden tests.
 
 nbgrader runs these as preprocessors (see `proctor.configure`). Warm processes are kept for as long
 as the nbgrader command runs.
@@ -104,19 +104,6 @@ class Grade(_Preprocessor):
             if name in theirs:
                 cell["metadata"] = copy.deepcopy(theirs[name])
         return _node(graded), resources
-
-
-class CheckSuite(_Preprocessor):
-    """Checks an assignment before it is released: its suite against its grade cells, its visible
-    checks against the instructor's solution and against a blank."""
-
-    def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
-        from proctor.author.release import check_template
-
-        if self.assignment(resources).checks == "tester":
-            assignment, template, _ = self.place(resources)
-            check_template(_grader(assignment), template)
-        return nb, resources
 
 
 class HideTests(_Preprocessor):

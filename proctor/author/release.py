@@ -1,19 +1,119 @@
 """Checks an assignment before students get it.
 
-Every visible check must pass for the instructor's solution and fail for a blank, in the tester,
-where it will be decided. That the hidden suite's points agree with the grade cells was checked when
-the supervisor started. Cells tagged `demo` are left out as in grading: what is graded depends on
-none of them.
+First what can be read: regions that have no end, ids that stand twice, points, a package that is
+stale. Then what is run: every check must pass for the instructor's solution and fail for a blank,
+in the tester, where it will be decided. That the hidden suite's points agree with the grade cells
+is checked when a grader starts. Cells tagged `demo` are left out as in grading: what is graded
+depends on none of them.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+from proctor.author import export
+from proctor.course.course import Assignment
+from proctor.course.settings import delimiters, setting
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
-from proctor.notebook.cells import DEMO, Notebook, nbgrader
-from proctor.notebook.template import Submission, Template
+from proctor.notebook.cells import DEMO, Cell, Notebook, nbgrader
+from proctor.notebook.template import Stubs, Submission, Template, read
+
+MOST = 3  # sentences of one kind; who mends these will see the others
+
+
+def check(assignment: Assignment) -> None:
+    """Raise CourseError, in a sentence for each fault, if the assignment would grade wrongly."""
+    course = assignment.course
+    stubs = Stubs.of(course.config)
+    templates = [read(path, course.package, stubs) for path in assignment.notebooks]
+    complain(
+        f"{assignment.source / template.name}.ipynb, {fault}"
+        for template in templates
+        for fault in _misread(template, course.config)
+    )
+    points = sum(cell.points for t in templates for cell in t.grade_cells.values())
+    wanted = course.settings.points
+    if wanted and abs(points - wanted) > 1e-6:
+        raise CourseError(
+            f"{assignment.source}: the grade cells add up to {points:g} points instead of "
+            f"{wanted:g}. Change their points, or c.Proctor.points in nbgrader_config.py."
+        )
+    if assignment.checks != "tester":
+        return
+    complain(_doubled(assignment, templates))
+    if course.package and export.is_ours(course.root / course.package):
+        source = course.folder("source", ".", "_").parent
+        complain(export.check(source, course.root / course.package))
+    with Grader(assignment) as grader:
+        for template in assignment.templates:
+            check_template(grader, template)
+
+
+def complain(faults: Iterator[str] | list[str]) -> None:
+    """Raise CourseError if there are faults."""
+    found = list(faults)
+    if len(found) > MOST:
+        found[MOST:] = [f"There are {len(found) - MOST} more of this kind."]
+    if found:
+        raise CourseError("\n".join(found))
+
+
+def _misread(template: Template, config: Any) -> Iterator[str]:
+    """Where nbgrader would give up on a notebook's cells, or read them otherwise than meant."""
+    stubs = Stubs.of(config)
+    begin, end = (
+        str(setting(config, "ClearMarkScheme", f"{which}_mark_scheme_delimeter", default))
+        for which, default in (("begin", "BEGIN MARK SCHEME"), ("end", "END MARK SCHEME"))
+    )
+    regions = [(stubs.begin, stubs.end), delimiters(config), (begin, end)]
+    seen: set[str] = set()
+    for cell in template.cells:
+        name = nbgrader(cell).get("grade_id")
+        if name in seen:
+            yield f"cell '{name}': a second cell has this grade_id. Give it another one."
+        seen |= {name} if name else set()
+        for begin, end in regions:
+            yield from _unended(cell, begin, end)
+        strict = setting(config, "ClearSolutions", "enforce_metadata", True)
+        if strict and stubs.begin in cell["source"] and not nbgrader(cell).get("solution"):
+            yield (
+                f"cell '{name or cell['id']}': it holds {stubs.begin}, but is no cell that "
+                "students write. Say so in Create Assignment, or take the solution out."
+            )
+
+
+def _unended(cell: Cell, begin: str, end: str) -> Iterator[str]:
+    name = nbgrader(cell).get("grade_id") or cell["id"]
+    opened = 0
+    for number, line in enumerate(cell["source"].split("\n"), 1):
+        if begin in line:
+            if opened:
+                break
+            opened = number
+        elif end in line:
+            opened = 0
+    if opened:
+        yield f"cell '{name}', line {opened}: {begin} has no {end}. Add it below."
+
+
+def _doubled(assignment: Assignment, templates: list[Template]) -> Iterator[str]:
+    """Cells that grading would take for one another."""
+    graded: dict[str, Path] = {}
+    for template in templates:
+        path = assignment.source / f"{template.name}.ipynb"
+        ids = [cell["id"] for cell in template.cells]
+        for name in sorted({name for name in ids if ids.count(name) > 1}):
+            yield f"{path}, cell '{name}': a second cell has this id. Give it another one."
+        for name in template.grade_cells:
+            if (other := graded.setdefault(name, path)) != path:
+                yield (
+                    f"{path}, cell '{name}': {other.name} has a grade cell of this grade_id, too. "
+                    "Give it another one."
+                )
 
 
 def solved(template: Template) -> Submission:
@@ -60,8 +160,7 @@ def check_template(grader: Grader, template: Template) -> None:
         for test in empty.tests
         if test.status == "passed"
     ]
-    if problems:
-        raise CourseError("\n".join(problems))
+    complain(problems)
 
 
 def kind(grader: Grader, cell: str) -> str:
@@ -72,4 +171,4 @@ def _manual(template: Template) -> set[str]:
     return {cell.name for cell in template.grade_cells.values() if cell.manual}
 
 
-__all__ = ["blank", "check_template", "solved"]
+__all__ = ["blank", "check", "check_template", "solved"]

@@ -1,0 +1,64 @@
+"""Behind `nbgrader generate_assignment`: what comes before the last release is removed.
+
+nbgrader removes it, if it is to be made anew, before it looks at a notebook, and again whatever it
+has written when something fails. Its exporter is made before all that.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import shutil
+import weakref
+from pathlib import Path
+from typing import Any
+
+from nbconvert.exporters import NotebookExporter
+from nbgrader.converters.base import NbGraderException
+
+from proctor.author import release
+from proctor.course.course import Course
+from proctor.errors import ProctorError
+
+
+class ReleaseExporter(NotebookExporter):
+    """nbgrader's exporter of released notebooks: checks the assignment first, and keeps its last
+    release until there is a new one.
+    """
+
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        super().__init__(config=config, **options)  # type: ignore[no-untyped-call]
+        converter: Any = self.parent
+        directory = converter.coursedir
+        course = Course(Path(directory.root).resolve(), self.config)
+        wanted = str(directory.assignment_id)
+        for name in fnmatch.filter(course.assignments, wanted) or [wanted]:
+            try:
+                assignment = course.assignment(name)
+                release.check(assignment)
+            except ProctorError as error:
+                self.log.error("%s", error)
+                raise NbGraderException("The assignment is not released.") from None
+            notebooks = [path.name for path in assignment.notebooks]
+            weakref.finalize(self, Keep(course.folder("release", ".", name), notebooks))
+
+
+class Keep:
+    """Keeps a copy of a folder beside it, until it is called: then the folder is as it was, unless
+    it holds these files.
+    """
+
+    def __init__(self, folder: Path, files: list[str]) -> None:
+        self.folder, self.files = folder, files
+        self.copy = folder.with_name(f".{folder.name}.kept")
+        self()  # what a run left that was killed
+        if folder.is_dir():
+            shutil.copytree(folder, self.copy)
+
+    def __call__(self) -> None:
+        if not self.copy.exists():
+            return
+        if all((self.folder / name).exists() for name in self.files):
+            shutil.rmtree(self.copy)
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.copy.rename(self.folder)
