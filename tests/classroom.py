@@ -2,7 +2,7 @@
 authors.
 
 `python -m tests.classroom 02_activations` grades an assignment's kept solutions and says which of
-them did not end as their file says.
+them did not end as their file says, and which no longer apply to the notebooks.
 """
 
 from __future__ import annotations
@@ -211,12 +211,17 @@ def surprises(solution: Solution, result: Result) -> list[str]:
 def main(names: list[str]) -> int:
     bad = 0
     for name in names or ASSIGNMENTS:
+        made = {solution.name: solution for solution in solutions(name)}
+        made["reference"] = Solution("reference", "The instructor's own.", True)
+        stale = []
         with tempfile.TemporaryDirectory() as folder:
             course = scratch_course(Path(folder))
-            made = {solution.name: solution for solution in solutions(name)}
-            made["reference"] = Solution("reference", "The instructor's own.", True)
-            for student, solution in made.items():
-                submit(course, student, name, solved(name, solution))
+            for student, solution in [*made.items()]:
+                try:
+                    submit(course, student, name, solved(name, solution))
+                except ValueError as error:
+                    stale.append(str(error))
+                    del made[student]
             submit(course, "blank", name, blank(name))
             results = grade(course.assignment(name), [*made, "blank"], explain=True)
         print(f"{name}: blank {results['blank'].score:g}, reference {results['reference'].score:g}")
@@ -231,6 +236,9 @@ def main(names: list[str]) -> int:
             for test in results[student].tests:
                 if solution.right and test.detail:
                     print(test.detail)
+        for reason in stale:
+            print(f"  stale {reason}")
+        bad += len(stale)
     return int(bad > 0)
 
 

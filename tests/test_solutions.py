@@ -195,3 +195,31 @@ def test_a_sample_of_mutants_is_killed(name: str) -> None:
     sample = random.Random(7).sample(chosen, 12)
     alive = mutants.survivors(name, sample, Console(quiet=True))
     assert [mutant.label for mutant in alive] == []
+
+
+def test_every_stale_solution_is_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that no longer apply to the notebooks, and the others are graded all the same."""
+    name = classroom.ASSIGNMENTS[0]
+    edit = {"cell": "tensor", "old": "this stands nowhere", "new": ""}
+    kept = [
+        classroom.Solution("edits", "Its place is gone.", True, edits=[edit]),
+        classroom.Solution("writes", "Its cell is gone.", True, cells={"no_such_cell": "x"}),
+        classroom.Solution("fits", "It still applies.", True),
+    ]
+    graded: list[str] = []
+
+    def grade(_: object, students: list[str], explain: bool) -> dict[str, Result]:
+        graded.extend(students)
+        return {student: Result(student, "graded", "none") for student in students}
+
+    monkeypatch.setattr(classroom, "solutions", lambda _: kept)
+    monkeypatch.setattr(classroom, "grade", grade)
+    assert classroom.main([name]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if line.startswith("  stale ")] == [
+        "  stale edits: 'this stands nowhere' does not stand in cell 'tensor'",
+        f"  stale writes: {name} has no cell no_such_cell",
+    ]
+    assert graded == ["fits", "reference", "blank"]
