@@ -1,37 +1,43 @@
 """Are a student's functions connected? Derivatives of the plain Tensor, before gradients exist.
 
 From 05 on, whatever is made of Tensor operations has a gradient. Whether the functions of 02 to 04
-will have one is seen here by forward mode: for one call, each primitive of the student's Tensor
+will have one is seen here by forward mode: for one call, each operation of the student's Tensor
 also carries the derivative along a random direction (a dual number); afterwards the class is as it
-was. The result is compared with a central difference *of the reference*. Only gradients are judged:
-a softmax whose shift goes through `.data` is right, a relu made by `np.maximum(x.data, 0)` is cut.
+was. `connected` compares it with a central difference of *the same student's* function: a wrong
+value is the business of other tests. Only derivatives are judged, never the text: a softmax whose
+shift goes through `.data` is right, a relu made by `np.maximum(x.data, 0)` is cut.
 
 In a suite (02, 03 and 04 alike):
 
-    from forward_mode import CUT, connected
+    from forward_mode import CUT, connected, descent
 
-    connected(student, reference, rng, "relu", [x])
-    connected(student, reference, rng, "lambda x: softmax(x, axis=0)", [x])
+    connected(student, rng, "relu", [x])
+    connected(student, rng, "lambda x: softmax(x, axis=0)", [x])
 
 The program is the source of an expression over the student's names and `np`; its value is called
 with one Tensor per input. Lambdas are fine, for the text is evaluated on the other side. Data that
 are not differentiated are named `constants`, and reach the program as they are:
 
-    connected(student, reference, rng, "lambda z: cross_entropy(z, targets)", [z],
+    connected(student, rng, "lambda z: cross_entropy(z, targets)", [z],
               constants={"targets": targets})
 
-With respect to parameters: the program's value is then a Module, and each array of `parameters`
-replaces the values of the one parameter of that shape (also transposed, or with axes of length 1:
-choose sizes that differ). Inputs may be left out of the question by a direction of zeros, or the
-other way round:
+`lent` gives the student's functions a right helper in the place of one of theirs, so that a wrong
+sigmoid isn't paid for again by tanh: `lent={"sigmoid": "lambda x: 1 / (1 + (-x).exp())"}`.
 
-    connected(student, reference, rng, "Sequential(Linear(3, 4), relu, Linear(4, 2))", [x],
+With respect to parameters: the program's value is then a Module, or a pair of a Module and what is
+called, and each array of `parameters` replaces the values of the one parameter of that shape (also
+transposed, or with axes of length 1: choose sizes that differ):
+
+    connected(student, rng, "Sequential(Linear(3, 4), relu, Linear(4, 2))", [x],
               parameters=[w1, b1, w2, b2])
 
 A module that draws gets its generator in the program, which is evaluated anew on each call:
-`"Dropout(0.5, rng=np.random.default_rng(7))"`. But two right dropouts draw differently, so compare
-the student's slope with the student's own value: `value, slope, _ = derivative(student, ...)`.
-Keep away from ties of `maximum` and `max`, where any split of the derivative is right.
+`"Dropout(0.5, rng=np.random.default_rng(7))"`. Keep away from kinks, where a central difference is
+no derivative. Ties of `max` are fine where the maximum cancels.
+
+`descent` trains without gradients: each step goes along a random direction, as far as the slope
+along it says (Baydin et al., "Gradients without Backpropagation", 2022). Student and reference take
+the same directions, so they must arrive at the same place.
 """
 
 from types import FunctionType
@@ -45,17 +51,19 @@ CUT = Misconception(
     "The value is right, but no derivative comes through: somewhere the computation leaves the "
     "Tensor (through .data or NumPy) and a new Tensor starts without a past.",
 )
+STEP = 1e-6
 
 
-def _derivative(
-    program, inputs, directions, parameters=(), turns=(), constants=None, derived=True, step=1e-6
-):
-    """Value, forward-mode derivative and central difference of a program along a direction.
+def _forward(program, inputs, moves, parameters=(), constants=None, lent=None, step=None, rate=0.0):
+    """Value, forward-mode derivative and central difference of a program, for each move.
 
-    `inputs` and `directions` are lists of arrays, as are `parameters` and `turns` (the directions
-    of the parameters). With `derived` false only primitives carry the derivative, as in 05. Returns
-    three float64 arrays of the output's shape; where nothing arrives the derivative is 0.
+    `inputs` and `parameters` are lists of arrays, a move is a pair of such lists: the direction.
+    After each, everything goes `rate` times the derivative against it. Returns a list of triples
+    of float64 arrays of the output's shape (where nothing arrives the derivative is 0; without a
+    `step` there is no difference, but zeros), and the inputs and parameters after the last move.
     """
+    import inspect
+
     import numpy as np
 
     try:
@@ -107,11 +115,6 @@ def _derivative(
         "transpose": (lambda d, y, a, *axes: d.transpose(*axes),),
         "T": (lambda d, y, a: d.T,),
     }
-    if not derived:
-        for name in ("__sub__", "__neg__", "mean", "T"):
-            del rules[name]
-        for name in ("__radd__", "__rsub__", "__rmul__", "__rtruediv__", "__rmatmul__"):
-            del rules[name]
     changes = {}  # id of a Tensor -> (the Tensor, so that its id stays its own; its change)
 
     def plain(value):
@@ -146,7 +149,7 @@ def _derivative(
         return np.array(value, dtype=np.float64).reshape(parameter.data.shape)
 
     def match(model):
-        pairs, free = [], list(model.parameters()) if len(parameters) else []
+        pairs, free = [], list(model.parameters()) if parameters else []
         for value in parameters:
             shapes = (value.squeeze().shape, value.squeeze().shape[::-1])
             found = [k for k, p in enumerate(free) if p.data.squeeze().shape in shapes]
@@ -155,92 +158,137 @@ def _derivative(
             pairs.append(free.pop(found[0]))
         return pairs
 
-    def evaluate(distance, carry=False):
-        model = eval(program, names)
-        tensors = [Tensor(x + distance * v) for x, v in zip(inputs, directions, strict=True)]
+    def evaluate(directions, turns, distance=None):
+        made = eval(program, names)
+        model, call = made if type(made) is tuple else (made, made)
+        far = distance or 0.0
+        tensors = [Tensor(x + far * v) for x, v in zip(inputs, directions, strict=True)]
         ways = list(directions)
         for parameter, value, turn in zip(match(model), parameters, turns, strict=True):
-            parameter.data = place(parameter, value + distance * turn)
+            parameter.data = place(parameter, value + far * turn)
             tensors.append(parameter)
             ways.append(place(parameter, turn))
-        if carry:
+        changes.clear()
+        if distance is None:
             changes.update(
                 (id(t), (t, np.array(way))) for t, way in zip(tensors, ways, strict=True)
             )
-        out = model(*tensors[: len(inputs)])
+        out = call(*tensors[: len(inputs)])
         if not isinstance(out, Tensor):
             raise TypeError(f"the result is of type {type(out).__name__}, not a Tensor")
         return out
 
-    inputs = [np.array(x, dtype=np.float64) for x in inputs]
-    directions = [np.array(v, dtype=np.float64) for v in directions]
+    def floats(arrays):
+        return [np.array(array, dtype=np.float64) for array in arrays]
+
+    inputs, parameters, told = floats(inputs), floats(parameters), []
+    missing = object()
+    found = {name: inspect.getattr_static(Tensor, name, missing) for name in rules}
     own = dict(vars(Tensor))
-    # inherited methods count, and so do aliases, as in `__radd__ = __add__`
-    every = {name: value for kind in Tensor.__mro__[::-1] for name, value in vars(kind).items()}
-    found = {name: (every[name], rules[name]) for name in rules if name in every}
-    for name, value in every.items():
-        for forward, rule in [found[known] for known in rules if known in found]:
-            if value is forward and name not in rules:
-                found[name] = forward, rule
-    with np.errstate(all="ignore"):
-        above, below = evaluate(step).data, evaluate(-step).data
-        try:
-            for name, (forward, rule) in found.items():
-                if isinstance(forward, property):
-                    setattr(Tensor, name, property(dual(forward.fget, rule)))
-                else:
-                    setattr(Tensor, name, dual(forward, rule))
-            out = evaluate(0.0, carry=True)
-        finally:
-            for name in found:
-                if name in own:
-                    setattr(Tensor, name, own[name])
-                elif name in vars(Tensor):
-                    delattr(Tensor, name)
-    slope = changes[id(out)][1] if id(out) in changes else np.zeros(out.shape)
-    return (
-        np.array(out.data, dtype=np.float64),
-        np.array(slope, dtype=np.float64),
-        np.asarray(above, dtype=np.float64) / (2 * step) - np.asarray(below) / (2 * step),
-    )
+    kept = {name: globals()[name] for name in lent or () if name in globals()}
+    try:
+        for name, forward in found.items():
+            if isinstance(forward, property):
+                setattr(Tensor, name, property(dual(forward.fget, rules[name])))
+            elif forward is not missing:
+                setattr(Tensor, name, dual(forward, rules[name]))
+        globals().update((name, eval(lent[name], names)) for name in kept)
+        with np.errstate(all="ignore"):
+            for move in moves:
+                directions, turns = map(floats, move)
+                out = evaluate(directions, turns)
+                value = np.array(out.data, dtype=np.float64)
+                slope = changes[id(out)][1] if id(out) in changes else np.zeros(out.shape)
+                slope, difference = np.array(slope, dtype=np.float64), np.zeros(out.shape)
+                if step:
+                    ends = [evaluate(directions, turns, far).data for far in (step, -step)]
+                    difference = (np.asarray(ends[0]) - np.asarray(ends[1])) / (2 * step)
+                told.append((value, slope, difference))
+                if rate:
+                    inputs = [x - rate * slope * v for x, v in zip(inputs, directions, strict=True)]
+                    parameters = [
+                        p - rate * slope * v for p, v in zip(parameters, turns, strict=True)
+                    ]
+    finally:
+        globals().update(kept)
+        for name, forward in found.items():
+            if name in own:
+                setattr(Tensor, name, own[name])
+            elif forward is not missing:
+                delattr(Tensor, name)
+    return told, inputs, parameters
 
 
-derivative = lifted(_derivative)
+forward = lifted(_forward)
 
 
 def on(package, *data, **options):
-    """The same as `derivative(student, ...)`, on a package in this process: the reference."""
-    here = FunctionType(
-        _derivative.__code__, dict(vars(package)), "derivative", _derivative.__defaults__
-    )
+    """The same as `forward(student, ...)`, on a package in this process: the reference."""
+    here = FunctionType(_forward.__code__, dict(vars(package)), "forward", _forward.__defaults__)
     return here(*data, **options)
 
 
 def connected(
     student,
-    reference,
     rng,
     program,
     inputs,
     *,
     parameters=(),
     constants=None,
-    derived=True,
+    lent=None,
     symptoms=None,
     still=(),
+    reference=None,
 ):
-    """Assert that the program's derivative along a random direction is that of the reference.
+    """Assert that the program's derivative along a random direction is that of its values.
 
-    The directions are drawn from `rng`; inputs whose position is in `still` do not move. With
-    `derived` false, only primitives carry it. `symptoms` maps further misconceptions to a wrong
-    derivative, or to a predicate of it.
+    The directions are drawn from `rng`; inputs whose position is in `still` do not move. `symptoms`
+    maps further misconceptions to a wrong derivative, or to a predicate of the derivative and the
+    direction of the first input. Where numbers are so large that a difference is too rough, the
+    derivative of a `reference` is what is right. Returns the value and the derivative.
     """
     directions = [rng.normal(size=np.shape(x)) for x in inputs]
     for position in still:
         directions[position] = np.zeros_like(directions[position])
     turns = [rng.normal(size=np.shape(p)) for p in parameters]
-    data = program, list(inputs), directions, list(parameters), turns, constants, derived
-    _, slope, _ = derivative(student, *data)
-    _, _, expected = on(reference, *data)
-    known = {**(symptoms or {}), CUT: lambda seen: expected.any() and not seen.any()}
-    same(slope, expected, rtol=1e-4, atol=1e-6, symptoms=known)
+    moves = [(directions, turns)]
+    data = program, list(inputs), moves, list(parameters), constants, lent, STEP
+    [(value, slope, difference)], _, _ = forward(student, *data)
+    if reference is not None:
+        [(_, difference, _)], _, _ = on(reference, *data)
+    known = {
+        why: (lambda seen, wrong=wrong: wrong(seen, directions[0])) if callable(wrong) else wrong
+        for why, wrong in (symptoms or {}).items()
+    }
+    known[CUT] = lambda seen: difference.any() and not seen.any()
+    # What rounding does to a difference of two values of this size (or of inputs of theirs).
+    sizes = [1.0, *(np.abs(x).max() for x in (*inputs, *parameters, value) if np.size(x))]
+    noise = 16 * np.finfo(float).eps * np.nanmax(sizes) / STEP
+    expected = np.nan_to_num(difference, posinf=0.0, neginf=0.0)
+    same(slope, expected, rtol=1e-4, atol=noise, symptoms=known)
+    assert expected.any(), "nothing changes with the inputs"
+    for way in directions:  # what hands its input back is connected, and does nothing
+        assert slope.shape != way.shape or not np.allclose(slope, way)
+    return value, slope
+
+
+def descent(
+    student, reference, rng, program, *, inputs=(), parameters=(), constants, rate, steps=12
+):
+    """Assert that student and reference descend to the same place, by the same directions.
+
+    The program returns one number; it may move with `inputs`, with `parameters`, or with both.
+    """
+    moves = []
+    for _ in range(steps):
+        ways = [[rng.normal(size=np.shape(x)) for x in those] for those in (inputs, parameters)]
+        length = np.sqrt(sum((way**2).sum() for those in ways for way in those))
+        moves.append(tuple([way / length for way in those] for those in ways))
+    data = program, list(inputs), moves, list(parameters), constants, None, None, rate
+    told, *found = forward(student, *data)
+    wanted, *expected = on(reference, *data)
+    same([value for value, _, _ in told], [value for value, _, _ in wanted], rtol=1e-5)
+    for those, right in zip(found, expected, strict=True):
+        for seen, place in zip(those, right, strict=True):
+            same(seen, place, rtol=1e-4, atol=1e-6)
