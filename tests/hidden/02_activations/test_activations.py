@@ -488,6 +488,17 @@ class TestSoftmax:
         connected(student, rng, "softmax", [x], symptoms=NOT_FINITE_SLOPE)
 
 
+class TestBug:
+    @pytest.mark.points(1)
+    def test_breaks_it(self, student):
+        """By hasty_softmax the rows of your scores don't add up to 1, by a right one they do."""
+        scores = np.array(student.breaks_it(), dtype=float)
+        assert scores.ndim == 2 and np.abs(scores).max() <= 10_000
+        with np.errstate(all="ignore"):
+            powers = np.exp(scores - scores.max())
+            assert not np.allclose((powers / powers.sum(-1, keepdims=True)).sum(-1), 1)
+
+
 class TestLogSoftmax:
     @pytest.mark.points(2)
     def test_values(self, student, rng):
