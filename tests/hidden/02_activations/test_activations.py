@@ -492,7 +492,7 @@ class TestBug:
     @pytest.mark.points(1)
     def test_breaks_it(self, student):
         """By hasty_softmax the rows of your scores don't add up to 1, by a right one they do."""
-        scores = np.array(student.breaks_it(), dtype=float)
+        scores = np.array(student.breaks_it(), dtype=np.float32)  # as Tensor makes of a list
         assert scores.ndim == 2 and np.abs(scores).max() <= 10_000
         with np.errstate(all="ignore"):
             powers = np.exp(scores - scores.max())
