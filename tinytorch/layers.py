@@ -36,31 +36,23 @@ class Module:
         """Set this module and all modules inside to the mode for use; return the module."""
         return self.train(False)
 
+    def parameters(self):
+        """Return a list of the Tensors of this module and of all modules inside, each once."""
+        found = {}
+        for value in contents(list(vars(self).values())):
+            if isinstance(value, Tensor):
+                found[id(value)] = value
+            elif isinstance(value, Module):
+                found.update((id(tensor), tensor) for tensor in value.parameters())
+        return list(found.values())
 
-def parameters(self):
-    """Return a list of the Tensors of this module and of all modules inside, each once."""
-    found = {}
-    for value in contents(list(vars(self).values())):
-        if isinstance(value, Tensor):
-            found[id(value)] = value
-        elif isinstance(value, Module):
-            found.update((id(tensor), tensor) for tensor in value.parameters())
-    return list(found.values())
-
-
-Module.parameters = parameters
-
-
-def train(self, mode=True):
-    """Set this module and all modules inside to training mode; return the module."""
-    self.training = mode
-    for value in contents(list(vars(self).values())):
-        if isinstance(value, Module):
-            value.train(mode)
-    return self
-
-
-Module.train = train
+    def train(self, mode=True):
+        """Set this module and all modules inside to training mode; return the module."""
+        self.training = mode
+        for value in contents(list(vars(self).values())):
+            if isinstance(value, Module):
+                value.train(mode)
+        return self
 
 
 class Linear(Module):
@@ -78,14 +70,10 @@ class Linear(Module):
         self.weight = Tensor(weight.astype(np.float32))
         self.bias = Tensor(np.zeros(out_features, dtype=np.float32)) if bias else None
 
-
-def forward(self, x):
-    """x: Tensor of shape (..., in_features). Returns a Tensor of shape (..., out_features)."""
-    y = x @ self.weight
-    return y if self.bias is None else y + self.bias
-
-
-Linear.forward = forward
+    def forward(self, x):
+        """x: Tensor of shape (..., in_features). Returns a Tensor of shape (..., out_features)."""
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias
 
 
 class Dropout(Module):

@@ -3,23 +3,24 @@
 From 05 on, whatever is made of Tensor operations has a gradient. Whether the functions of 02 to 04
 will have one is seen here by forward mode: for one call, each operation of the student's Tensor
 also carries the derivative along a random direction (a dual number); afterwards the class is as it
-was. `connected` compares it with a central difference of *the same student's* function: a wrong
-value is the business of other tests. Only derivatives are judged, never the text: a softmax whose
-shift goes through `.data` is right, a relu made by `np.maximum(x.data, 0)` is cut.
+was. `flows` compares it with a central difference of *the same student's* function: a wrong value
+is the business of other tests. `connected` compares it with the reference's. Only derivatives are
+judged, never the text: a softmax whose shift goes through `.data` is right, a relu made by
+`np.maximum(x.data, 0)` is cut.
 
 In a suite (02, 03 and 04 alike):
 
-    from forward_mode import CUT, connected, descent
+    from forward_mode import connected, descent, flows
 
-    connected(student, rng, "relu", [x])
-    connected(student, rng, "lambda x: softmax(x, axis=0)", [x])
+    flows(student, rng, "relu", [x])
+    flows(student, rng, "lambda x: softmax(x, axis=0)", [x])
 
 The program is the source of an expression over the student's names and `np`; its value is called
 with one Tensor per input. Lambdas are fine, for the text is evaluated on the other side. Data that
 are not differentiated are named `constants`, and reach the program as they are:
 
-    connected(student, rng, "lambda z: cross_entropy(z, targets)", [z],
-              constants={"targets": targets})
+    flows(student, rng, "lambda z: cross_entropy(z, targets)", [z],
+          constants={"targets": targets})
 
 `lent` gives the student's functions a right helper in the place of one of theirs, so that a wrong
 sigmoid isn't paid for again by tanh: `lent={"sigmoid": "lambda x: 1 / (1 + (-x).exp())"}`.
@@ -28,8 +29,8 @@ With respect to parameters: the program's value is then a Module, or a pair of a
 called, and each array of `parameters` replaces the values of the one parameter of that shape (also
 transposed, or with axes of length 1: choose sizes that differ):
 
-    connected(student, rng, "Sequential(Linear(3, 4), relu, Linear(4, 2))", [x],
-              parameters=[w1, b1, w2, b2])
+    flows(student, rng, "Sequential(Linear(3, 4), relu, Linear(4, 2))", [x],
+          parameters=[w1, b1, w2, b2])
 
 A module that draws gets its generator in the program, which is evaluated anew on each call:
 `"Dropout(0.5, rng=np.random.default_rng(7))"`. Keep away from kinks, where a central difference is
@@ -54,16 +55,25 @@ CUT = Misconception(
 STEP = 1e-6
 
 
-def _forward(program, inputs, moves, parameters=(), constants=None, lent=None, step=None, rate=0.0):
+def _forward(
+    program,
+    inputs,
+    moves,
+    parameters=(),
+    constants=None,
+    lent=None,
+    derived=True,
+    step=None,
+    rate=0.0,
+):
     """Value, forward-mode derivative and central difference of a program, for each move.
 
     `inputs` and `parameters` are lists of arrays, a move is a pair of such lists: the direction.
-    After each, everything goes `rate` times the derivative against it. Returns a list of triples
+    After each, everything goes `rate` times the derivative against it. With `derived` false only
+    primitives carry the derivative, as in 05. Returns a list of triples
     of float64 arrays of the output's shape (where nothing arrives the derivative is 0; without a
     `step` there is no difference, but zeros), and the inputs and parameters after the last move.
     """
-    import inspect
-
     import numpy as np
 
     try:
@@ -115,6 +125,11 @@ def _forward(program, inputs, moves, parameters=(), constants=None, lent=None, s
         "transpose": (lambda d, y, a, *axes: d.transpose(*axes),),
         "T": (lambda d, y, a: d.T,),
     }
+    if not derived:
+        for name in ("__sub__", "__neg__", "mean", "T"):
+            del rules[name]
+        for name in ("__radd__", "__rsub__", "__rmul__", "__rtruediv__", "__rmatmul__"):
+            del rules[name]
     changes = {}  # id of a Tensor -> (the Tensor, so that its id stays its own; its change)
 
     def plain(value):
@@ -182,16 +197,21 @@ def _forward(program, inputs, moves, parameters=(), constants=None, lent=None, s
         return [np.array(array, dtype=np.float64) for array in arrays]
 
     inputs, parameters, told = floats(inputs), floats(parameters), []
-    missing = object()
-    found = {name: inspect.getattr_static(Tensor, name, missing) for name in rules}
     own = dict(vars(Tensor))
+    # inherited methods count, and so do aliases, as in `__radd__ = __add__`
+    every = {name: value for kind in Tensor.__mro__[::-1] for name, value in vars(kind).items()}
+    found = {name: (every[name], rules[name]) for name in rules if name in every}
+    for name, value in every.items():
+        for forward, rule in [found[known] for known in rules if known in found]:
+            if value is forward and name not in rules:
+                found[name] = forward, rule
     kept = {name: globals()[name] for name in lent or () if name in globals()}
     try:
-        for name, forward in found.items():
+        for name, (forward, rule) in found.items():
             if isinstance(forward, property):
-                setattr(Tensor, name, property(dual(forward.fget, rules[name])))
-            elif forward is not missing:
-                setattr(Tensor, name, dual(forward, rules[name]))
+                setattr(Tensor, name, property(dual(forward.fget, rule)))
+            else:
+                setattr(Tensor, name, dual(forward, rule))
         globals().update((name, eval(lent[name], names)) for name in kept)
         with np.errstate(all="ignore"):
             for move in moves:
@@ -211,10 +231,10 @@ def _forward(program, inputs, moves, parameters=(), constants=None, lent=None, s
                     ]
     finally:
         globals().update(kept)
-        for name, forward in found.items():
+        for name in found:
             if name in own:
                 setattr(Tensor, name, own[name])
-            elif forward is not missing:
+            elif name in vars(Tensor):
                 delattr(Tensor, name)
     return told, inputs, parameters
 
@@ -228,7 +248,7 @@ def on(package, *data, **options):
     return here(*data, **options)
 
 
-def connected(
+def flows(
     student,
     rng,
     program,
@@ -237,40 +257,50 @@ def connected(
     parameters=(),
     constants=None,
     lent=None,
+    derived=True,
     symptoms=None,
     still=(),
     reference=None,
 ):
     """Assert that the program's derivative along a random direction is that of its values.
 
-    The directions are drawn from `rng`; inputs whose position is in `still` do not move. `symptoms`
-    maps further misconceptions to a wrong derivative, or to a predicate of the derivative and the
-    direction of the first input. Where numbers are so large that a difference is too rough, the
-    derivative of a `reference` is what is right. Returns the value and the derivative.
+    The directions are drawn from `rng`; inputs whose position is in `still` do not move. With
+    `derived` false, only primitives carry it. `symptoms` maps further misconceptions to a wrong
+    derivative, or to a predicate of it, or is a function of the directions that gives such a map.
+    Where numbers are so large that a difference is too rough, or where the value is to be right as
+    well, the derivative of a `reference` is what is right.
     """
     directions = [rng.normal(size=np.shape(x)) for x in inputs]
     for position in still:
         directions[position] = np.zeros_like(directions[position])
     turns = [rng.normal(size=np.shape(p)) for p in parameters]
     moves = [(directions, turns)]
-    data = program, list(inputs), moves, list(parameters), constants, lent, STEP
-    [(value, slope, difference)], _, _ = forward(student, *data)
-    if reference is not None:
-        [(_, difference, _)], _, _ = on(reference, *data)
-    known = {
-        why: (lambda seen, wrong=wrong: wrong(seen, directions[0])) if callable(wrong) else wrong
-        for why, wrong in (symptoms or {}).items()
-    }
-    known[CUT] = lambda seen: difference.any() and not seen.any()
-    # What rounding does to a difference of two values of this size (or of inputs of theirs).
-    sizes = [1.0, *(np.abs(x).max() for x in (*inputs, *parameters, value) if np.size(x))]
-    noise = 16 * np.finfo(float).eps * np.nanmax(sizes) / STEP
-    expected = np.nan_to_num(difference, posinf=0.0, neginf=0.0)
+    data = program, list(inputs), moves, list(parameters), constants, lent, derived
+    if reference is None:
+        [(value, slope, expected)], _, _ = forward(student, *data, STEP)
+        # What rounding does to a difference of two values of this size (or of inputs of theirs).
+        sizes = [1.0, *(np.abs(x).max() for x in (*inputs, *parameters, value) if np.size(x))]
+        noise = 16 * np.finfo(float).eps * np.nanmax(sizes) / STEP
+    else:
+        [(_, slope, _)], _, _ = forward(student, *data)
+        [(_, expected, _)], _, _ = on(reference, *data)
+        noise = 1e-6
+    expected = np.nan_to_num(expected, posinf=0.0, neginf=0.0)
+    known = dict(symptoms(*directions) if callable(symptoms) else symptoms or {})
+    known[CUT] = lambda seen: expected.any() and not seen.any()
     same(slope, expected, rtol=1e-4, atol=noise, symptoms=known)
-    assert expected.any(), "nothing changes with the inputs"
-    for way in directions:  # what hands its input back is connected, and does nothing
-        assert slope.shape != way.shape or not np.allclose(slope, way)
-    return value, slope
+    if reference is None:
+        assert expected.any(), "nothing changes with the inputs"
+        for way in directions:  # what hands its input back is connected, and does nothing
+            assert slope.shape != way.shape or not np.allclose(slope, way)
+
+
+def connected(student, reference, rng, program, inputs, **options):
+    """Assert that the program's derivative along a random direction is that of the reference.
+
+    Options as those of `flows`.
+    """
+    flows(student, rng, program, inputs, reference=reference, **options)
 
 
 def descent(
@@ -285,7 +315,7 @@ def descent(
         ways = [[rng.normal(size=np.shape(x)) for x in those] for those in (inputs, parameters)]
         length = np.sqrt(sum((way**2).sum() for those in ways for way in those))
         moves.append(tuple([way / length for way in those] for those in ways))
-    data = program, list(inputs), moves, list(parameters), constants, None, None, rate
+    data = program, list(inputs), moves, list(parameters), constants, None, True, None, rate
     told, *found = forward(student, *data)
     wanted, *expected = on(reference, *data)
     same([value for value, _, _ in told], [value for value, _, _ in wanted], rtol=1e-5)

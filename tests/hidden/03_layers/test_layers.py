@@ -8,7 +8,7 @@ else. What `parameters()` must find can be read off the data.
 
 import numpy as np
 import pytest
-from forward_mode import CUT, connected, descent, forward
+from forward_mode import CUT, descent, flows, forward
 
 from proctor.testing import Misconception, either, kind, lifted, recognise, same, symptom
 
@@ -566,7 +566,7 @@ class TestLinear:
         kind(f"the derivative by the {moving}, alone")
         inputs = [rng.normal(size=size) for size in ((3, n), (n, m), (m,))]
         still = {0, 1, 2} - {["input", "weight", "bias"].index(moving)}
-        connected(student, rng, LINEAR, inputs, still=still)
+        flows(student, rng, LINEAR, inputs, still=still)
 
 
 class TestInit:
@@ -864,7 +864,7 @@ class TestSequential:
         program = "lambda x, w: Sequential(lambda t: t @ w, tanh, lambda t: t * t)(x)"
         inputs = [rng.normal(size=(4, 3)), rng.normal(size=(3, 5))]
         for still in ((1,), (0,)):
-            connected(student, rng, program, inputs, still=still)
+            flows(student, rng, program, inputs, still=still)
 
 
 @lifted
@@ -898,7 +898,7 @@ class TestResidual:
         program = "lambda x, w: Residual(lambda t: t @ w, tanh)(x)"
         inputs = [rng.normal(size=(4, 3)), rng.normal(size=(3, 3))]
         for still in ((1,), (0,)):
-            connected(student, rng, program, inputs, still=still)
+            flows(student, rng, program, inputs, still=still)
 
 
 @lifted
@@ -1003,7 +1003,7 @@ class TestWhole:
         """The slope of a model's answer comes through to its input and to every parameter."""
         kind("five layers in use, all moving together")
         x, parameters = rng.normal(size=(6, 3)), [rng.normal(size=shape) for shape in SHAPES]
-        connected(student, rng, f"{MODEL}.eval()", [x], parameters=parameters)
+        flows(student, rng, f"{MODEL}.eval()", [x], parameters=parameters)
 
     @pytest.mark.points(4)
     def test_descent(self, student, reference, rng):
