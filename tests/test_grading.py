@@ -133,10 +133,12 @@ for y, n in zip(map(total, [[4], [5]]), (4, 5)):
             hidden("Mean", 4),
         ],
         "more": [
+            given("before", "from mini.totals import mean as middle"),  # of the notebook before
             owed("largest", "def largest(values):", "    return max(values)"),
-            check("check_largest", 1, "assert largest([1, 3, 2]) == 3"),
+            check("check_largest", 1, "assert largest([1, 3, middle([1, 3])]) == 3"),
             hidden("more", 2),
         ],
+        "tools": [given("tool", "tool = 1")],  # nothing that a student writes
     },
     "03_spread": {
         "03_spread": [
@@ -247,7 +249,7 @@ def make_course(root: Path, assignments: dict[str, dict[str, list[Cell]]] = SOUR
 def notebooks(cells: dict[str, str] | None = None, blank: bool = False) -> Notebooks:
     """The notebooks of 02_totals, solved or blank, with these cells' sources replaced."""
     cells = dict(cells or {})
-    found = {stem: as_notebook(made) for stem, made in SOURCE[NAME].items()}
+    found = {stem: as_notebook(made) for stem, made in SOURCE[NAME].items() if stem != "tools"}
     for notebook in found.values():
         for each in notebook["cells"]:
             if nbgrader(each).get("solution"):
@@ -521,6 +523,10 @@ def test_every_submission_has_a_result_so_the_status_is_0(graded: Graded) -> Non
     for name, each in graded.submissions.items():
         assert (each["error"] is None) is (statuses[name] == "graded")
         assert (each["tests"] == []) is (statuses[name] == "rejected")
+
+
+def test_a_notebook_that_students_are_given_need_not_be_handed_in(graded: Graded) -> None:
+    assert graded.submissions["perfect"]["notes"] == []
 
 
 def test_points_and_states_of_a_graded_submission(graded: Graded) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import fnmatch
 import hashlib
+import itertools
 import marshal
 import os
 import re
@@ -21,6 +22,8 @@ from proctor.course.packages import module_name
 from proctor.course.settings import IN_PROCESS, Proctor, clocks, setting
 from proctor.errors import CourseError
 from proctor.notebook.template import Stubs, Template, read
+
+Module = tuple[str, str]  # its name, and its code as text
 
 MAX_FILES = 48 << 20  # bytes of all supporting files: they are handed to each worker
 
@@ -197,24 +200,32 @@ class Assignment:
             return cell, notebook
         return clocks(course.config, cell, notebook)
 
-    def prerequisites(self) -> list[tuple[str, str]]:
+    def prerequisites(self) -> list[Module]:
         """The package's modules that come before this assignment, compiled, in order."""
-        package = self.course.package
-        if package is None:
+        if self.course.package is None:
             return []
         earlier = self.course.assignments[: self.course.assignments.index(self.name)]
-        modules = []
-        for assignment in earlier:
-            for template in self.course.assignment(assignment).templates:
-                stem = module_name(Path(f"{template.name}.ipynb"))
-                path = self.course.root / package / f"{stem}.py"
-                if not path.exists():
-                    raise CourseError(
-                        f"{path} is missing, and {self.name} builds on it: run `proctor export` to "
-                        "write the package."
-                    )
-                code = compile(path.read_text(), f"<{package}/{stem}.py>", "exec")
-                modules.append((stem, base64.b64encode(marshal.dumps(code)).decode()))
+        return [module for name in earlier for module in self.course.assignment(name).modules()]
+
+    def modules(self, before: str = "") -> list[Module]:
+        """The package's modules that its notebooks export, compiled; all, or those of the notebooks
+        before the one named.
+        """
+        package, modules = self.course.package, []
+        if package is None:
+            return []
+        for template in itertools.takewhile(lambda each: each.name != before, self.templates):
+            stem = module_name(Path(f"{template.name}.ipynb"))
+            path = self.course.root / package / f"{stem}.py"
+            if not path.exists():
+                if before:  # not every notebook exports something
+                    continue
+                raise CourseError(
+                    f"{path} is missing, and others build on it: run `proctor export` to write the "
+                    "package."
+                )
+            code = compile(path.read_text(), f"<{package}/{stem}.py>", "exec")
+            modules.append((stem, base64.b64encode(marshal.dumps(code)).decode()))
         return modules
 
     @cached_property

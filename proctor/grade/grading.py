@@ -11,11 +11,12 @@ import queue
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from proctor.course.course import Assignment
+from proctor.course.course import Assignment, Module
 from proctor.course.settings import ignored
 from proctor.errors import CourseError, ProctorError, Rejected
 from proctor.grade import as_nbgrader
@@ -60,6 +61,15 @@ class Grader:
 
     def close(self) -> None:
         self.supervisor.close()
+
+    @cached_property
+    def beside(self) -> dict[str, list[Module]]:
+        """For each notebook, the reference's modules of the assignment's notebooks before it.
+
+        They reach a worker after it was forked: what one notebook exports is the answer of another.
+        """
+        names = [template.name for template in self.assignment.templates]
+        return {name: self.assignment.modules(before=name) for name in names}
 
     @property
     def total(self) -> float:
@@ -107,6 +117,8 @@ class Grader:
             files = supporting_files(folder, self.assignment.files)
             rejections = []
             for template in self.assignment.templates:
+                if not (template.grade_cells or template.in_process):
+                    continue  # a notebook that students are given: nothing of it is theirs
                 try:
                     data = fetch(folder / f"{template.name}.ipynb")
                     submission = template.submission(data)
@@ -212,10 +224,12 @@ class Grader:
                     "source": cell["source"],
                 }
             )
+        beside = self.beside[template.name]
         return {
             "cells": cells,
             "imports": template.imports,
-            "modules": [*modules],
+            "modules": [*modules, *((stem, None) for stem, _ in beside)] if modules else [],
+            "beside": beside,
             "tests": [
                 name for cell in template.grade_cells for name, _ in self.tests.get(cell, [])
             ],

@@ -197,7 +197,8 @@ class Supervisor:
             ):  # a worker that cannot start says nothing, and no cell runs
                 channel.settimeout(SLACK)
                 seed = int(job["seed"][:8], 16)
-                Frames(channel).send(encode((dict(files), seed), _no_reference))
+                first = dict(files), seed, job["beside"]
+                Frames(channel).send(encode(first, _no_reference))
             channel.setblocking(True)
             # In jail, it is another user than the worker: such a notebook is checked alone.
             tester.fork({**task, "slot": slot + 1}, [testers.fileno(), channel.fileno()])

@@ -190,10 +190,16 @@ class Package:
     empty the package and add modules of the student's: only in a fork, once it is in its jail.
     """
 
-    def __init__(self, name: str, reference: Mapping[str, types.CodeType]) -> None:
-        self.name, self.reference = name, reference
+    def __init__(self, name: str, reference: Iterable[tuple[str, str]]) -> None:
+        self.name = name
+        self.reference: dict[str, types.CodeType] = {}
         self.empty()
-        for stem in reference:
+        self.extend(reference)
+
+    def extend(self, reference: Iterable[tuple[str, str]]) -> None:
+        """Add modules of the reference's, compiled."""
+        for stem, code in reference:
+            self.reference[stem] = marshal.loads(base64.b64decode(code))
             self.add(stem, None)
 
     def empty(self) -> None:
@@ -232,7 +238,7 @@ def start(
 ) -> None:
     """In the fork: go to jail, then serve one notebook."""
     frames = codec.Frames(socket.socket(fileno=descriptor))
-    files, seed = codec.decode(frames.receive(), int)
+    files, seed, beside = codec.decode(frames.receive(), int)
     try:
         jail.enter(
             jail.Isolation(job["isolation"]),
@@ -250,6 +256,8 @@ def start(
         os.environ["HOME"] = os.getcwd()
     random.seed(seed)
     np.random.seed(seed)
+    if package is not None:
+        package.extend(beside)
     server = Server(frames, Shell.instance(), Alarm(), package)
     with contextlib.suppress(BrokenPipeError):
         frames.send(READY)
@@ -285,10 +293,8 @@ def main() -> None:
     shell = Shell.warm()
     if configuration["in_process"]:
         as_in_a_kernel()
-    reference = {
-        stem: marshal.loads(base64.b64decode(code)) for stem, code in configuration["modules"]
-    }
-    package = Package(configuration["package"], reference) if configuration["package"] else None
+    name, modules = configuration["package"], configuration["modules"]
+    package = Package(name, modules) if name else None
     for name in configuration["packages"]:
         importlib.import_module(name)
     for name in (*configuration["wanted"], *LAZY):
