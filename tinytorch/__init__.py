@@ -7,7 +7,8 @@ from .tensor import Tensor
 from .activations import gelu, log_softmax, relu, sigmoid, softmax, tanh
 from .layers import Dropout, Linear, Module, Sequential
 from .losses import binary_cross_entropy, cross_entropy, mse_loss
-from .autograd import disable_gradients, draw, enable_gradients, gradcheck, no_grad
+from .autograd import disable_gradients, enable_gradients, gradcheck, no_grad, operation
+from .drawing import draw
 from .three_other_ways import GradTensor, GradientTape, grad, value_and_grad
 
 __all__ = [
@@ -26,10 +27,11 @@ __all__ = [
     "cross_entropy",
     "mse_loss",
     "disable_gradients",
-    "draw",
     "enable_gradients",
     "gradcheck",
     "no_grad",
+    "operation",
+    "draw",
     "GradTensor",
     "GradientTape",
     "grad",

@@ -6,25 +6,9 @@ Exported from source/05_autograd/three_other_ways.ipynb by `proctor export`; edi
 import numpy as np
 
 from tinytorch import Tensor
+from tinytorch.autograd import VJPS, unbroadcast
 
 __all__ = ["GradTensor", "GradientTape", "grad", "value_and_grad"]
-
-
-def data(x):
-    """The NumPy array in `x`, a Tensor, a number or an array."""
-    return x.data if isinstance(x, Tensor) else np.asarray(x)
-
-
-def swapped(x):
-    """`x` with its last two axes swapped: the transposed matrices."""
-    return x.transpose(*range(x.ndim - 2), -1, -2)
-
-
-def unbroadcast(g, shape):
-    """Sum `g` over the axes along which a value of `shape` was repeated; the result has `shape`."""
-    extra = g.ndim - len(shape)
-    axes = tuple(i for i in range(g.ndim) if i < extra or shape[i - extra] != g.shape[i])
-    return g.sum(axes, keepdims=True).reshape(shape) if axes else g
 
 
 def spread(t, x, axis):
@@ -39,46 +23,37 @@ def matmul_rule(g, y, a, b):
     right = b.reshape(-1, 1) if b.ndim == 1 else b  # and a column on the right
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     g = g.reshape(*batch, left.shape[-2], right.shape[-1])
-    ga = unbroadcast(g @ swapped(right), left.shape)
-    gb = unbroadcast(swapped(left) @ g, right.shape)
-    return ga.reshape(a.shape), gb.reshape(b.shape)
+    swapped = (*range(len(batch)), -1, -2)
+    for_a = g @ right.transpose(*swapped[-right.ndim :] if right.ndim < g.ndim else swapped)
+    for_b = left.transpose(*swapped[-left.ndim :] if left.ndim < g.ndim else swapped) @ g
+    for_a, for_b = unbroadcast(for_a, left.shape), unbroadcast(for_b, right.shape)
+    return for_a.reshape(a.shape), for_b.reshape(b.shape)
+
+
+def maximum_rule(g, y, a, b):
+    first = np.asarray(a.data > (b.data if isinstance(b, Tensor) else b)).astype(g.dtype)
+    return g * first, g * (1 - first)  # who is larger is a constant: `.data` does no harm
+
+
+def sum_rule(g, y, x, axis=None, keepdims=False):
+    return (spread(g, x, axis) * np.ones(x.shape, x.dtype),)
 
 
 def max_rule(g, y, x, axis=None, keepdims=False):
-    hit = x.data == spread(y, x, axis).data
-    return (spread(g, x, axis) * (hit / hit.sum(axis, keepdims=True)).astype(x.dtype),)
+    won = x.data == spread(y, x, axis).data
+    return (spread(g, x, axis) * (won / won.sum(axis, keepdims=True)).astype(x.dtype),)
 
 
 def getitem_rule(g, y, x, index):
+    """x[[0, 0, 2]] is `pick @ x`, with a matrix of zeros and ones: so its gradient is g @ pick."""
     places = np.arange(x.size).reshape(x.shape)[index].ravel()
     pick = np.zeros((places.size, x.size), x.dtype)
     pick[np.arange(places.size), places] = 1
     return ((g.reshape(-1) @ pick).reshape(x.shape),)
 
 
-# (gradient of the result, result, *arguments) -> gradients of the arguments, before unbroadcast
-RULES = {
-    "__add__": lambda g, y, a, b: (g, g),
-    "__mul__": lambda g, y, a, b: (g * b, g * a),
-    "__truediv__": lambda g, y, a, b: (g / b, -g * y / b),
-    "__pow__": lambda g, y, a, p: (g * p * a ** (p - 1 if p else 0),),
-    "__matmul__": matmul_rule,
-    "exp": lambda g, y, x: (g * y,),
-    "log": lambda g, y, x: (g / x,),
-    "maximum": lambda g, y, a, b: (
-        g * (data(a) > data(b)).astype(g.dtype),
-        g * (data(a) <= data(b)).astype(g.dtype),
-    ),
-    "sum": lambda g, y, x, axis=None, keepdims=False: (
-        spread(g, x, axis) * np.ones(x.shape, x.dtype),
-    ),
-    "max": max_rule,
-    "reshape": lambda g, y, x, *shape: (g.reshape(x.shape),),
-    "transpose": lambda g, y, x, *axes: (
-        g.transpose(*(np.argsort(np.hstack(axes) % x.ndim) if axes else ())),
-    ),
-    "__getitem__": getitem_rule,
-}
+RULES = VJPS | {"__matmul__": matmul_rule, "__getitem__": getitem_rule, "maximum": maximum_rule}
+RULES |= {"sum": sum_rule, "max": max_rule}
 
 
 def pull(records, target, seed=None):
@@ -163,7 +138,11 @@ def boxed(forward, rule):
 
 
 def reflected(name):
-    """The operation for `other ∘ self`: `other` becomes a GradTensor, without a mark."""
+    """The operation for `other ∘ self`: `other` becomes a GradTensor, without a mark.
+
+    Python asks the right operand first if its class derives from the left one's and has an
+    `__radd__` of its own; an inherited one does not count.
+    """
 
     def op(self, other):
         other = other if hasattr(other, "dtype") else np.asarray(other, self.dtype)
@@ -216,8 +195,26 @@ class GradientTape:
                 setattr(Tensor, name, method)
 
     def watch(self, tensor):
-        """Record from now on what is computed from `tensor`. The tape holds it: ids are reused."""
+        """Record from now on what is computed from `tensor`."""
         self.watched[id(tensor)] = tensor
+
+    def gradient(self, target, sources):
+        """What `tape_gradient` gives. Raises ValueError if the target is not on this tape."""
+        if id(target) not in self.watched:
+            raise ValueError(
+                "the target is not on this tape: nothing that it is computed from was watched, or "
+                "an operation has no rule in RULES, so that the record ends there"
+            )
+        return tape_gradient(self, target, sources)
+
+
+def on_tape(f, *inputs):
+    """Run `f` on the inputs while a tape watches them: (the tape, the result)."""
+    with GradientTape() as tape:
+        for tensor in inputs:
+            tape.watch(tensor)
+        result = f(*inputs)
+    return tape, result
 
 
 def tape_gradient(tape, target, sources):
@@ -232,9 +229,6 @@ def tape_gradient(tape, target, sources):
     return [grads.get(id(source)) for source in sources]
 
 
-GradientTape.gradient = tape_gradient
-
-
 def value_and_grad(f):
     """Make the function x -> (f(x), the gradient of f at x), of Tensors.
 
@@ -247,7 +241,7 @@ def value_and_grad(f):
         with GradientTape() as tape:
             tape.watch(x)
             y = f(x)
-        g = tape.gradient(y, x)
+        g = pull(tape.records, y).get(id(x))
         return y, Tensor(np.zeros_like(x.data)) if g is None else g
 
     return both

@@ -16,8 +16,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[2] / "tinytorch"
 WIDTH = 100
 TENSOR, UPGRADE = 50, 100
-# In autograd.py, and not a part of the upgrade: the picture, the way back, the check.
-BESIDE = ("Drawing", "draw", "disable_gradients", "gradcheck")
+# In autograd.py, and not a part of the upgrade: the way back, the check.
+BESIDE = ("disable_gradients", "gradcheck")
 BLANK = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 BLANK |= {tokenize.ENCODING, tokenize.ENDMARKER}
 

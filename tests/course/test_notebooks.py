@@ -129,12 +129,12 @@ def short_regions(_: str, books: list[Notebook]) -> Iterator[str]:
 
 @rule
 def hidden_tests_last(_: str, books: list[Notebook]) -> Iterator[str]:
-    """Hidden-test cells close the notebook."""
+    """Hidden-test cells close a notebook in which students write."""
     for book in books:
         late = list(itertools.dropwhile(lambda cell: not cell.is_hidden_test, book.cells))
         if strays := [cell.id for cell in late if not cell.is_hidden_test]:
             yield f"{book.name}: {strays} stand among the hidden tests"
-        if not late:
+        if not late and any(cell.is_solution for cell in book.cells):
             yield f"{book.name} has no hidden tests"
 
 
