@@ -101,8 +101,11 @@ class Desk(Assignment):
     def prerequisites(self) -> list[tuple[str, str]]:
         return []
 
+    def modules(self, before: str = "") -> list[tuple[str, str]]:
+        return []
+
     @property
-    def modules(self) -> list[tuple[str, str]]:
+    def earlier(self) -> list[tuple[str, str]]:
         """The student's own modules that come before this notebook, as in grading: names and
         sources. Never the notebook's own.
         """
@@ -117,7 +120,7 @@ class Desk(Assignment):
         the package lacks.
         """
         here = export.assignment_number(self.notebook)
-        exported = {name for name, _ in self.modules}
+        exported = {name for name, _ in self.earlier}
         folder = self.notebook.parent
         candidates = [*folder.glob("*.ipynb"), *folder.parent.glob("*/*.ipynb")]
         return sorted(
@@ -151,7 +154,7 @@ def check_notebook(path: Path, isolation: str, console: Console) -> int:
             say(console, NO_ISOLATION)
         grader.supervisor.watch = watch
         submission = template.submission(fetch(path.resolve()))
-        verdict = grader.grade_notebook(template, submission, "check", files, 0, desk.modules)
+        verdict = grader.grade_notebook(template, submission, "check", files, 0, desk.earlier)
     return report(desk, submission, verdict, console)
 
 

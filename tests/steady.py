@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from proctor.ingest import nbgrader
+from proctor.supervisor import Supervisor
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from proctor.course import Assignment
-from proctor.ingest import nbgrader
-from proctor.supervisor import Supervisor
 from tests import classroom
 
 BATCH = 100  # submissions that are written, graded and deleted together
