@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import queue
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -98,11 +99,18 @@ class Grader:
             finally:
                 slots.put(slot)
 
+        todo = iter(submissions.items())
         with ThreadPoolExecutor(jobs) as pool:
-            futures = [pool.submit(one, student, folder) for student, folder in submissions.items()]
+            # a few at a time: a future keeps what it came to, a notebook with all its pictures
+            pending = {pool.submit(one, *each) for each in itertools.islice(todo, 2 * jobs)}
             try:
-                for future in as_completed(futures):
-                    yield future.result()
+                while pending:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    pending |= {
+                        pool.submit(one, *each) for each in itertools.islice(todo, len(done))
+                    }
+                    while done:
+                        yield done.pop().result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.close()

@@ -1,0 +1,38 @@
+"""What a class costs the one who grades it: no more than a few submissions at a time."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from proctor.course.course import Course
+from proctor.grade.grading import Grader
+from proctor.verdict import Graded, NotebookVerdict, Result
+from tests import test_grading as mini
+
+
+def test_memory_does_not_grow_with_the_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each notebook holds a picture of a megabyte: a class ten times as large needs no more."""
+    grader = Grader(Course.load(mini.make_course(tmp_path)).assignment(mini.NAME))
+    template = grader.assignment.templates[0]
+    submission = template.submission(json.dumps(mini.notebooks()[mini.NAME]).encode())
+
+    def grade(student: str, folder: Path, slot: int) -> Graded:
+        picture = {"output_type": "display_data", "data": {"image/png": f"{student:1000000}"}}
+        verdict = NotebookVerdict(template.name, outputs={"total": [picture]})
+        return Graded(Result(student, "graded", "none"), {template.name: (submission, verdict)})
+
+    monkeypatch.setattr(grader, "grade", grade)
+    peaks = []
+    for size in (20, 200):
+        names = {f"s{number:03d}": tmp_path for number in range(size)}
+        tracemalloc.start()
+        assert {graded.result.student for graded in grader.grade_all(names, 2)} == {*names}
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 2 * peaks[0]
