@@ -420,6 +420,43 @@ def test_a_killed_warm_process_is_started_again(make: Make, tmp_path: Path, modu
 
 
 @linux
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("which", ["worker", "tester"])
+def test_a_warm_process_that_is_killed_while_it_starts_is_started_again(
+    make: Make, tmp_path: Path, which: str, number: signal.Signals
+) -> None:
+    assignment = Course.load(make(tmp_path / "course", {})).assignment(NAME)
+    grader = Grader(assignment)
+    grader.start()
+    os.kill(getattr(grader.supervisor, which).process.pid, number)
+    with grader:
+        assert grader.supervisor.restarts == 1
+        assert grader.tests
+
+
+@linux
+def test_a_tester_that_is_killed_once_it_is_there_takes_no_run_along(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assignment = Course.load(make(tmp_path / "course", {})).assignment(NAME)
+    warm = supervisor.Supervisor._warm
+
+    def killed(self: supervisor.Supervisor) -> Any:
+        found = warm(self)
+        found[1].process.kill()
+        found[1].process.wait()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(supervisor.Supervisor, "_warm", killed)
+        grader = Grader(assignment).__enter__()
+    with grader:
+        assert grader.tests
+        folder = hand_in(assignment.course.root, "ada", notebooks(writes("ada")))
+        assert grader.grade("ada", folder).result.score == ALL
+
+
+@linux
 def test_a_warm_process_that_is_always_killed_ends_the_run(make: Make, tmp_path: Path) -> None:
     people = {name: writes(name, seconds=0.3) for name in ("ada", "bob", "cyd", "dan")}
     root = make(tmp_path / "course", people)
@@ -431,7 +468,7 @@ def test_a_warm_process_that_is_always_killed_ends_the_run(make: Make, tmp_path:
         time.sleep(0.02)
     done = finish(process)
     assert done.status == 1
-    assert "worker was killed, for the 6th time in a row" in " ".join(done.stderr.split())
+    assert "the worker was killed, for the 6th time in a row" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     results = done.submissions
     assert {name for name in people if results[name]["status"] == "graded"} == kept(root)

@@ -120,7 +120,7 @@ class Supervisor:
         CourseError if they cannot be collected.
         """
         _, tester = self._warm()
-        found: list[Any] | str = json.loads(tester.ready())
+        found: list[Any] | str = json.loads(tester.greeting or "[]")
         if isinstance(found, str):
             raise CourseError(found)
         return found

@@ -181,7 +181,7 @@ class Warm:
         )
         theirs.close()
         self.control = ours
-        self.module = module
+        self.name = f"the {module.rpartition('.')[2]}"  # as messages have it
         self.greeting: str | None = None
         self.questions = threading.Lock()
         assert self.process.stdin is not None
@@ -196,10 +196,10 @@ class Warm:
             while (word := self._hear()).startswith(b"+"):
                 greeting += word[1:]
             if word != b"ready":
-                if self.process.wait() == -signal.SIGKILL:
+                if self.process.wait() < 0:  # by a signal: it may go well next time
                     raise self.lost()
                 raise ProctorError(
-                    f"{self.module} could not start: {self.said() or 'it said nothing'}"
+                    f"{self.name} could not start: {self.said() or 'it said nothing'}"
                 )
             self.greeting = greeting.decode()
         elif self.process.poll() is not None:
@@ -210,9 +210,9 @@ class Warm:
         """The error that says that it ended before its time."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
-        killed = self.process.poll() == -signal.SIGKILL
+        killed = (self.process.poll() or 0) < 0
         how = "was killed" if killed else f"ended. {self.said()}".rstrip()
-        return Lost(f"the process {self.module} {how}")
+        return Lost(f"{self.name} {how}")
 
     def _hear(self, countdown: Countdown | None = None) -> bytes:
         """Its next word; b"" if it is gone."""
