@@ -1,15 +1,18 @@
 """The same grading behind `nbgrader autograde`, and feedback without hidden tests.
 
-nbgrader runs these as preprocessors (see `proctor.configure`). Warm processes are kept for as long
-as the nbgrader command runs.
+nbgrader runs these as preprocessors (see `proctor.configure`). Warm processes are kept from one
+notebook to the next.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copy
 import hashlib
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +33,41 @@ Resources = dict[str, Any]
 Node = Any  # nbformat's NotebookNode is untyped
 
 
+IDLE = 60.0  # seconds after which warm processes that nobody has asked for are ended
+
 _warm: dict[str, Grader] = {}  # the one that was used last, by what it grades
+_in_use = threading.RLock()
+_idle: list[threading.Timer] = []
 
 
-def _grader(assignment: Assignment) -> Grader:
-    """The warm processes of an assignment, for as long as nbgrader is at it."""
+@contextlib.contextmanager
+def _grader(assignment: Assignment) -> Iterator[Grader]:
+    """The warm processes of an assignment. They stay for the next notebook, but not for long:
+    formgrader's server lives for weeks.
+    """
     key = repr((assignment.source, assignment.fingerprint, assignment.course.config))
-    if key not in _warm:
-        _cool_down()
-        grader = Grader(assignment)
-        grader.__enter__()
-        _warm[key] = grader
-    return _warm[key]
+    with _in_use:
+        while _idle:
+            _idle.pop().cancel()
+        if key not in _warm:
+            _cool_down()
+            grader = Grader(assignment)
+            grader.__enter__()
+            _warm[key] = grader
+        try:
+            yield _warm[key]
+        finally:
+            timer = threading.Timer(IDLE, _cool_down)
+            timer.daemon = True
+            timer.start()
+            _idle.append(timer)
 
 
 @atexit.register
 def _cool_down() -> None:
-    while _warm:
-        _warm.popitem()[1].close()
+    with _in_use:
+        while _warm:
+            _warm.popitem()[1].close()
 
 
 class _Preprocessor(NbGraderPreprocessor):  # type: ignore[misc]
@@ -95,7 +115,8 @@ class Grade(_Preprocessor):
             submission = template.submission(data)
         key = hashlib.sha256(data).hexdigest() + assignment.fingerprint
         files = supporting_files(folder, assignment.files)
-        verdict = _grader(assignment).grade_notebook(template, submission, key, files, 0)
+        with _grader(assignment) as grader:
+            verdict = grader.grade_notebook(template, submission, key, files, 0)
         graded = autograded(submission, verdict)
         # nbgrader's own metadata, checksums included, is in the notebook that it hands us
         theirs = {nbgrader(cell).get("grade_id"): cell["metadata"] for cell in nb.cells}
