@@ -116,10 +116,10 @@ class Desk(Assignment):
         return self.folder.name if self.folder else ""
 
     def not_exported(self) -> list[Path]:
-        """The notebooks of earlier assignments, beside this one's folder or in it, whose modules
+        """The main notebooks that come before this one, beside its folder or in it, whose modules
         the package lacks.
         """
-        here = export.assignment_number(self.notebook)
+        here = export.place("/".join(self.notebook.parts[-2:]))
         exported = {name for name, _ in self.earlier}
         folder = self.notebook.parent
         candidates = [*folder.glob("*.ipynb"), *folder.parent.glob("*/*.ipynb")]
@@ -127,7 +127,7 @@ class Desk(Assignment):
             path
             for path in {*candidates}
             if path.parent == folder or path.stem == path.parent.name
-            if export.assignment_number(path) < here
+            if (there := export.place("/".join(path.parts[-2:]))) < here and not there[1]
             if module_name(path) not in exported
         )
 

@@ -167,12 +167,15 @@ class TestDesk:
         write(package, "scratch.py", "print(1)")
         assert [name for name, _ in Desk(notebook).earlier] == ["pairs"]
 
-    def test_a_second_notebooks_module_is_no_prerequisite_either(self, tmp_path: Path) -> None:
+    def test_a_second_notebook_stands_on_the_first(self, tmp_path: Path) -> None:
         package = as_exported(tmp_path)
         write(tmp_path, f"{NAME}/more.ipynb", json.dumps(notebooks()["more"]))
         write(package, "totals.py", HEADER.format(f"{NAME}/{NAME}.ipynb"))
         write(package, "more.py", HEADER.format(f"{NAME}/more.ipynb"))
-        assert [name for name, _ in Desk(tmp_path / NAME / "more.ipynb").earlier] == ["pairs"]
+        assert [name for name, _ in Desk(tmp_path / NAME / "more.ipynb").earlier] == [
+            "pairs",
+            "totals",
+        ]
 
     def test_a_solution_in_the_package_does_not_do_the_notebooks_work(self, tmp_path: Path) -> None:
         notebook = hand_in(tmp_path / NAME)

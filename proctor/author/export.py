@@ -168,23 +168,25 @@ def _refuse_submissions(notebook: Path) -> None:
                 )
 
 
-def assignment_number(notebook: Path) -> float:
-    """2 for 02_sums/02_sums.ipynb and for 02_sums/more.ipynb; infinite if it has none."""
-    return Module("", "/".join(notebook.parts[-2:]), (), "").position[0]
+def place(origin: str) -> tuple[float, bool, str]:
+    """Where a notebook stands among all: by assignment, its main notebook first. The same wherever
+    the assignments' folders lie.
+    """
+    number, aside, _ = Module("", origin, (), "").position
+    return number, aside, origin.rpartition("/")[2]
 
 
 def earlier(package_dir: Path, notebook: Path) -> list[tuple[str, str]]:
-    """The modules of a package that come before a notebook's assignment, in order: names and
-    sources. None of them is imported or even parsed here.
+    """The modules of a package that come before a notebook, in order: names and sources. None of
+    them is imported or even parsed here.
     """
-    here = assignment_number(notebook)
+    here = place("/".join(notebook.parts[-2:]))
     found = []
     for path in package_dir.glob("*.py"):
         text = _plain_text(path)
-        if (match := ORIGIN.search(text)) and path.stem != "__init__":
-            found.append(Module(path.stem, match[1], (), text))
-    found.sort(key=lambda module: module.position)
-    return [(module.name, module.text) for module in found if module.position[0] < here]
+        if (match := ORIGIN.search(text)) and path.stem != "__init__" and place(match[1]) < here:
+            found.append((place(match[1]), path.stem, text))
+    return [(name, text) for _, name, text in sorted(found)]
 
 
 def _plain_text(path: Path) -> str:
