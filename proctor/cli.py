@@ -87,6 +87,12 @@ def commands() -> None:
     "their .proctor/ and autograded/ in one course, and `proctor grade` there records them all "
     "without grading again.",
 )
+@click.option(
+    "--own-stack",
+    is_flag=True,
+    help="Grade on each student's own earlier modules, made of the notebooks that they handed in, "
+    "and on the reference's where there are none.",
+)
 @ISOLATION
 @click.option(
     "--explain", is_flag=True, help="Show failed hidden tests' tracebacks, for the suite's author."
@@ -101,6 +107,7 @@ def grade(
     summary: Path | None,
     no_record: bool,
     shard: tuple[int, int],
+    own_stack: bool,
     isolation: str,
     explain: bool,
 ) -> int:
@@ -135,6 +142,7 @@ def grade(
             shard=shard,
             isolation=isolation,
             explain=explain,
+            own_stack=own_stack,
             watch=watch,
         )
     results, changes = run.results, run.changes

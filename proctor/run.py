@@ -36,14 +36,22 @@ def grade(
     shard: tuple[int, int] = (1, 1),
     isolation: str = "",
     explain: bool = False,
+    own_stack: bool = False,
     watch: Callable[[Run], None] = lambda run: None,
 ) -> Run:
     """Grade and record the submissions of an assignment: all, or those of these students.
 
     `shard` is which part of how many. `watch` is called when it is known what is to be graded, and
-    after each result. Raises CourseError where there is nothing to grade.
+    after each result. With `own_stack`, a student's earlier modules take the place of the
+    reference's. Raises CourseError where there is nothing to grade.
     """
     course = assignment.course
+    if own_stack and not course.package:
+        raise CourseError(
+            "This course builds no package that a student could have a stack of: set "
+            f"c.Proctor.package in {course.root / 'nbgrader_config.py'}, or grade without "
+            "--own-stack."
+        )
     submitted = course.students(assignment.name)
     chosen = {*students}
     if unknown := sorted(chosen - set(submitted)):
@@ -60,12 +68,12 @@ def grade(
         name: course.folder("submitted", name, assignment.name)
         for name in sorted(chosen or submitted)[part - 1 :: parts]
     }
-    grader = Grader(assignment, isolation, explain)
+    grader = Grader(assignment, isolation, explain, own_stack)
     run = Run(str(grader.isolation))
     with contextlib.ExitStack() as stack:
         stack.callback(grader.close)
         grader.start()  # its processes get ready while the gradebook is opened
-        recorder = stack.enter_context(Recorder(assignment, force)) if record else None
+        recorder = stack.enter_context(Recorder(assignment, force, own_stack)) if record else None
         todo = folders
         if recorder is not None:
             todo, run.results = recorder.pending(folders)

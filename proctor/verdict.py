@@ -45,6 +45,7 @@ class NotebookVerdict:
     notes: list[str] = field(default_factory=list)
     syntax_errors: list[str] = field(default_factory=list)
     unsure: bool = False  # its worker was killed from outside
+    stack: dict[str, str] = field(default_factory=dict)  # as in Result
 
 
 @dataclass
@@ -61,6 +62,8 @@ class Result:
     tests: list[TestResult] = field(default_factory=list)
     total: float = 0.0  # what the assignment is worth
     unsure: bool = False  # killed from outside: the next run grades it again
+    # Graded on an own stack: of each earlier module whether it is the student's or the reference's.
+    stack: dict[str, str] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -92,6 +95,7 @@ class Result:
             "error": self.error,
             "syntax_errors": self.syntax_errors,
             "notes": self.notes,
+            "stack": self.stack,
             "tests": tests,
         }
 

@@ -22,11 +22,11 @@ from typing import Any
 
 from proctor.course.packages import NUMBERED, module_name
 from proctor.errors import CourseError, Rejected
+from proctor.notebook.cells import EXPORT as TAG
 from proctor.notebook.files import fetch
 
 __all__ = ["check", "export_course", "export_notebook"]
 
-TAG = "export"
 EXTEND = "extend"  # the decorator of a class statement that adds to the class of its name
 MARKER = re.compile(r"\s*#+ *(BEGIN|END) SOLUTION\s*")
 WIDTH = 100

@@ -200,12 +200,17 @@ class Assignment:
             return cell, notebook
         return clocks(course.config, cell, notebook)
 
-    def prerequisites(self) -> list[Module]:
-        """The package's modules that come before this assignment, compiled, in order."""
+    @cached_property
+    def preceding(self) -> list[Assignment]:
+        """The assignments before this one, in order, if the course builds a package."""
         if self.course.package is None:
             return []
-        earlier = self.course.assignments[: self.course.assignments.index(self.name)]
-        return [module for name in earlier for module in self.course.assignment(name).modules()]
+        names = self.course.assignments[: self.course.assignments.index(self.name)]
+        return [self.course.assignment(name) for name in names]
+
+    def prerequisites(self) -> list[Module]:
+        """The package's modules that come before this assignment, compiled, in order."""
+        return [module for assignment in self.preceding for module in assignment.modules()]
 
     def modules(self, before: str = "") -> list[Module]:
         """The package's modules that its notebooks export, compiled; all, or those of the notebooks

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import queue
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from proctor.course.course import Assignment, Module
 from proctor.course.settings import ignored
+from proctor.course.stack import Modules, own_stack
 from proctor.errors import CourseError, ProctorError, Rejected
 from proctor.grade import as_nbgrader
 from proctor.grade.supervisor import Supervisor
@@ -27,15 +28,18 @@ from proctor.notebook.files import fetch, supporting_files
 from proctor.notebook.template import GradeCell, Submission, Template
 from proctor.verdict import Graded, NotebookVerdict, Result, TestResult, Word
 
-# Of a student's package, in order: a name, and its source; None for the reference's.
-Modules = Sequence[tuple[str, str | None]]
-
 
 class Grader:
     """Grades submissions of one assignment: `with Grader(assignment) as grader:`."""
 
-    def __init__(self, assignment: Assignment, isolation: str = "", explain: bool = False) -> None:
-        self.assignment, self.explain = assignment, explain
+    def __init__(
+        self,
+        assignment: Assignment,
+        isolation: str = "",
+        explain: bool = False,
+        own_stack: bool = False,
+    ) -> None:
+        self.assignment, self.explain, self.own_stack = assignment, explain, own_stack
         self.settings = assignment.course.settings
         self.supervisor = Supervisor(assignment, isolation)
         self.isolation = self.supervisor.isolation
@@ -123,6 +127,7 @@ class Grader:
         notebooks: dict[str, tuple[Submission, NotebookVerdict]] = {}
         try:
             files = supporting_files(folder, self.assignment.files)
+            modules = own_stack(self.assignment, student) if self.own_stack else []
             rejections = []
             for template in self.assignment.templates:
                 if not (template.grade_cells or template.in_process):
@@ -135,16 +140,18 @@ class Grader:
                     verdict = NotebookVerdict(template.name, self._undecided(template, str(error)))
                 else:
                     key = hashlib.sha256(data).hexdigest() + self.assignment.fingerprint
-                    verdict = self.grade_notebook(template, submission, key, files, slot)
+                    verdict = self.grade_notebook(template, submission, key, files, slot, modules)
                     notebooks[template.name] = submission, verdict
                     result.notes += submission.notes + verdict.notes
                     result.syntax_errors += verdict.syntax_errors
+                    result.stack |= verdict.stack
                     result.unsure = result.unsure or verdict.unsure
                 result.tests += verdict.tests
             if not notebooks:
                 result.status, result.error = "rejected", " ".join(rejections)
             else:
                 result.notes += rejections
+                result.notes += [_built_on(result.stack)] if result.stack else []
         except (ProctorError, OSError) as error:
             result.status, result.error = "error", f"The grading itself failed: {error}"
         except Exception as error:  # a defect of ours: the others are graded all the same
@@ -170,7 +177,8 @@ class Grader:
         """
         job = self._job(template, submission, key, modules)
         run = self.supervisor.run(job, {**files, **template.own_files(submission)}, slot)
-        verdict = NotebookVerdict(template.name, unsure=run.unsure)
+        stack = {stem: "reference" if source is None else "student" for stem, source in modules}
+        verdict = NotebookVerdict(template.name, unsure=run.unsure, stack=stack)
         verdict.notes += [run.note] if run.note else []
         checks: dict[str, str] = {}
         tests: dict[str, dict[str, Any]] = {}
@@ -189,6 +197,7 @@ class Grader:
             elif event["event"] == "module" and event["message"]:
                 where = f"{self.assignment.course.package}/{event['module']}.py"
                 verdict.notes.append(f"{where} cannot be imported: {event['message']}")
+                verdict.stack[event["module"]] = "reference"
         for cell in template.grade_cells.values():
             if template.in_process:
                 verdict.tests.append(as_nbgrader.decide(template, cell, submission, words))
@@ -286,6 +295,15 @@ def claims(assignment: Assignment, inventory: Iterable[Any]) -> dict[str, list[t
                 "or find out why pytest does not collect it."
             )
     return found
+
+
+def _built_on(stack: Mapping[str, str]) -> str:
+    """Whose earlier modules a submission was graded on."""
+    whose = {
+        owner: ", ".join(stem for stem in stack if stack[stem] == owner)
+        for owner in ("student", "reference")
+    }
+    return "built on " + " and ".join(f"the {o}'s {stems}" for o, stems in whose.items() if stems)
 
 
 def _manual(template: Template, cell: GradeCell, submission: Submission) -> TestResult:

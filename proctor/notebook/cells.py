@@ -21,6 +21,8 @@ DEMO = "demo"  # the tag of cells that students run and grading does not
 # What a cell that hidden tests decide says, so that it earns nothing without them.
 HIDDEN = 'raise NotImplementedError("graded by hidden tests")'
 
+EXPORT = "export"  # the tag of cells that become a module of the course's package
+
 SKIP = "skip-execution"  # the tag by which Jupyter leaves a cell out
 
 Cell = dict[str, Any]

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from proctor.course.course import Assignment
+from proctor.course.stack import own_stack
 from proctor.errors import ProctorError
 from proctor.notebook.cells import nbgrader
 from proctor.notebook.files import fetch, supporting_files
@@ -32,7 +33,10 @@ class Recorder:
     follows in groups. Whatever is killed in between, the next run writes what is missing.
     """
 
-    def __init__(self, assignment: Assignment, force: bool = False) -> None:
+    def __init__(
+        self, assignment: Assignment, force: bool = False, own_stack: bool = False
+    ) -> None:
+        self.own_stack = own_stack
         self.assignment, self.course, self.force = assignment, assignment.course, force
         self.store = Store(assignment)
         self.keys: dict[str, str] = {}
@@ -66,7 +70,8 @@ class Recorder:
         todo, kept = {}, []
         entries = []
         for student, folder in folders.items():
-            self.keys[student] = self.store.key(folder)
+            modules = own_stack(self.assignment, student) if self.own_stack else []
+            self.keys[student] = self.store.key(folder, modules)
             old = self.store.load(student)
             if old is not None:
                 self.before[student] = old

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from proctor.course.course import Assignment, environment
+from proctor.course.stack import Modules
 from proctor.errors import ProctorError, Rejected
 from proctor.notebook.files import fetch, supporting_files
 from proctor.record.gradebook import Place
@@ -44,9 +45,13 @@ class Store:
         values = sorted(settings.trait_values(config=True).items())  # not where the course stands
         self.around = repr((assignment.fingerprint, environment(), values))
 
-    def key(self, folder: Path) -> str:
-        """The key of a submission: any file of it changes it."""
+    def key(self, folder: Path, modules: Modules) -> str:
+        """The key of a submission: any file of it changes it, and any of its student's modules that
+        it is graded on.
+        """
         digest = hashlib.sha256(self.around.encode())
+        if modules:
+            digest.update(json.dumps(modules).encode())
         names = [f"{template.name}.ipynb" for template in self.assignment.templates]
         for name in names:
             try:

@@ -220,8 +220,13 @@ class Package:
             linecache.cache[filename] = len(source), None, lines, filename
         module = types.ModuleType(f"{self.name}.{stem}")
         sys.modules[module.__name__] = module
+        extend = extend_in(vars(module))
+        if source is not None:
+            vars(module)["extend"] = extend
         try:
             exec(code, module.__dict__)
+            if vars(module).get("extend") is extend:
+                del vars(module)["extend"]
             public = getattr(
                 module, "__all__", [key for key in vars(module) if not key.startswith("_")]
             )
@@ -231,6 +236,22 @@ class Package:
             raise
         setattr(self.module, stem, module)
         vars(self.module).update(offered)
+
+
+def extend_in(names: dict[str, Any]) -> Callable[[type], type]:
+    """The decorator `extend` of notebooks whose classes grow from cell to cell: it adds what stands
+    in a class statement to the class of that name. `proctor export` writes such a class in one
+    piece; here its pieces come as they were handed in.
+    """
+
+    def extend(part: type) -> type:
+        whole: type = names.get(part.__name__, part)
+        for name, value in vars(part).items():
+            if name not in ("__dict__", "__weakref__", "__doc__"):
+                setattr(whole, name, value)
+        return whole
+
+    return extend
 
 
 def start(
