@@ -208,14 +208,15 @@ def test_what_has_arrived_is_read_however_late(size: int) -> None:
             here.receive(over)
 
 
-def test_a_frame_that_drips_is_not_waited_for() -> None:
+@pytest.mark.parametrize("pause", [0, 0.05])
+def test_a_frame_that_drips_is_not_waited_for(pause: float) -> None:
     ours, theirs = socket.socketpair()
     over = threading.Event()
 
     def drip() -> None:
         with contextlib.suppress(OSError):
             theirs.sendall(struct.pack("<I", codec.MAX_FRAME))
-            while not over.wait(0.05):
+            while not over.wait(pause):
                 theirs.sendall(b"x")
 
     dripping = threading.Thread(target=drip)
