@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-nbgrader lint mutants fuzz bench clean
+.PHONY: help demo test quick test-nbgrader lint mutants stacks fuzz bench clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-nbgrader  nbgrader'"'"'s own tests with proctor in its place'
 	@echo 'make lint     the checks of the first kinds only'
 	@echo 'make mutants  the share of broken reference solutions that the hidden suites catch'
+	@echo 'make stacks   every right solution under all later assignments, on its own modules'
 	@echo 'make fuzz     10,000 malformed notebooks: each is graded or rejected, none is a crash'
 	@echo 'make bench    what grading costs, beside plain nbgrader'
 	@echo 'make clean    remove what was generated: environment, releases, grades, caches'
@@ -55,6 +56,9 @@ bench: $(READY)
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants
+
+stacks: $(READY)
+	$(BIN)/python -m tests.stacks
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz

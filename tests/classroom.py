@@ -178,13 +178,16 @@ def submit(course: Course, student: str, assignment: str, found: dict[str, dict[
 
 
 def grade(
-    assignment: Assignment, students: Iterable[str], explain: bool = False
+    assignment: Assignment,
+    students: Iterable[str],
+    explain: bool = False,
+    own_stack: bool = False,
 ) -> dict[str, Result]:
     """Grade these students without recording anything."""
     folders = {
         name: assignment.course.folder("submitted", name, assignment.name) for name in students
     }
-    with Grader(assignment, explain=explain) as supervisor:
+    with Grader(assignment, explain=explain, own_stack=own_stack) as supervisor:
         return {
             g.result.student: g.result for g in supervisor.grade_all(folders, os.cpu_count() or 1)
         }

@@ -9,7 +9,7 @@ import pytest
 
 from proctor.notebook.cells import nbgrader
 from proctor.verdict import Result
-from tests import classroom, mutants
+from tests import classroom, mutants, stacks
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,24 @@ def test_a_solution_that_fits_no_cell_is_an_error() -> None:
     )
     with pytest.raises(ValueError, match="not there"):
         classroom.solved("02_activations", elsewhere)
+
+
+@pytest.mark.parametrize(("target", "most"), [("03_layers", 2), ("05_autograd", 4)])
+def test_right_solutions_carry_what_comes_after_them(target: str, most: int) -> None:
+    """`make stacks` tries them all."""
+    sample = stacks.kept(target, most)
+    assert {name for name, _ in sample} == {n for n in classroom.ASSIGNMENTS if n < target}
+    assert stacks.news(target, sample) == {}
+
+
+def test_a_solution_that_does_not_carry_is_news() -> None:
+    by_name = {solution.name: solution for solution in classroom.solutions("01_tensor")}
+    wrong, right = by_name["keepdims_forgotten"], by_name["numbers_stay_numbers"]
+    torn = classroom.Solution("torn", "", False, cells={"arithmetic": "class Tensor:\n    def"})
+    found = stacks.news("02_activations", [("01_tensor", each) for each in (wrong, torn, right)])
+    assert found.pop("01_tensor-torn") == {"its own"}
+    assert [*found] == ["01_tensor-keepdims_forgotten"]
+    assert "its own" not in found["01_tensor-keepdims_forgotten"]
 
 
 SOURCE = '''def f(x, y):

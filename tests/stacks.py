@@ -1,0 +1,100 @@
+"""Do the kept right solutions carry what comes after them? `python -m tests.stacks` tries them all.
+
+Each is handed in for its own assignment; a later one is graded on it (`--own-stack`), with the
+instructor's own answers. What 01 calls right must hold up 05.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests import classroom
+
+# What is lost on which solution, in which later assignment. Anything else is news, and so is the
+# end of one of these.
+KNOWN: dict[tuple[str, str], set[str]] = {
+    # Its `data` cannot be assigned, which 01 does not ask for and descent on parameters needs.
+    ("01_tensor-copies_and_attributes", "03_layers"): {
+        "Linear",
+        "Traversal",
+        "Whole",
+        "check_forward",
+    },
+    ("01_tensor-copies_and_attributes", "04_losses"): {
+        "Descend",
+        "Nudge",
+        "Whole",
+        "check_descend",
+        "check_nudge",
+    },
+    ("01_tensor-copies_and_attributes", "05_autograd"): {"Whole", "check_whole"},
+    # 05's three other ways agree with the gradients of the reference's functions, not of their own.
+    ("01_tensor-rule_in_the_constructor", "05_autograd"): {"Agree"},
+    ("01_tensor-aliases", "05_autograd"): {"Agree"},
+    ("02_activations-everything_is_a_softmax", "05_autograd"): {"Agree"},
+    ("02_activations-two_sided_sums", "05_autograd"): {"Agree"},
+    ("04_losses-in_place_nudge", "05_autograd"): {"Agree"},
+    ("04_losses-signs_of_answers", "05_autograd"): {"Agree"},
+}
+
+
+def kept(before: str, most: int | None = None) -> list[tuple[str, classroom.Solution]]:
+    """The right solutions of the assignments before this one; of each at most so many."""
+    earlier = classroom.ASSIGNMENTS[: classroom.ASSIGNMENTS.index(before)]
+    return [
+        (name, solution)
+        for name in earlier
+        for solution in [each for each in classroom.solutions(name) if each.right][:most]
+    ]
+
+
+def lost(target: str, stacks: Iterable[tuple[str, classroom.Solution]]) -> dict[str, set[str]]:
+    """The grade cells of an assignment that lose points on these solutions, by solution.
+
+    "its own" stands for a solution that could not be made a module at all.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        course = classroom.scratch_course(Path(folder))
+        whose: dict[str, str] = {}
+        for name, solution in stacks:
+            student = f"{name}-{solution.name}"
+            whose[student] = name
+            classroom.submit(course, student, name, classroom.solved(name, solution))
+            classroom.submit(course, student, target, classroom.solved(target))
+        results = classroom.grade(course.assignment(target), whose, own_stack=True)
+    found = {}
+    for student, result in results.items():
+        cells = {test.cell for test in result.tests if test.status == "failed"}
+        main = whose[student].partition("_")[2]
+        if result.status != "graded" or result.stack.get(main) != "student":
+            cells.add("its own")
+        if cells:
+            found[student] = cells
+    return found
+
+
+def news(target: str, stacks: list[tuple[str, classroom.Solution]]) -> dict[str, set[str]]:
+    """What is lost and not known, or known and not lost."""
+    found = lost(target, stacks)
+    names = [f"{name}-{solution.name}" for name, solution in stacks]
+    differing = {name: found.get(name, set()) ^ KNOWN.get((name, target), set()) for name in names}
+    return {name: cells for name, cells in differing.items() if cells}
+
+
+def main() -> int:
+    bad = 0
+    for target in classroom.ASSIGNMENTS[1:]:
+        stacks = kept(target)
+        found = news(target, stacks)
+        bad += len(found)
+        print(f"{target}: {len(stacks)} solutions before it, {len(found)} not as expected")
+        for name, cells in found.items():
+            print(f"  {name}: {', '.join(sorted(cells))}")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
