@@ -32,10 +32,12 @@ def grader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grader]:
         yield grader
 
 
-def on(grader: Grader, modules: list[tuple[str, str | None]], **cells: str) -> NotebookVerdict:
-    """The main notebook, graded on a package of these modules."""
-    template = grader.assignment.templates[0]
-    found = mini.notebooks(cells)[NAME]
+def on(
+    grader: Grader, modules: list[tuple[str, str | None]], notebook: str = NAME, **cells: str
+) -> NotebookVerdict:
+    """A notebook, the main one or another, graded on a package of these modules."""
+    [template] = [each for each in grader.assignment.templates if each.name == notebook]
+    found = mini.notebooks(cells)[notebook]
     submission = template.submission(json.dumps(found).encode())
     key = hashlib.sha256(repr(modules).encode()).hexdigest()
     return grader.grade_notebook(template, submission, key, grader.assignment.files, 0, modules)
@@ -60,6 +62,15 @@ def test_a_later_module_is_made_on_an_earlier_one(grader: Grader) -> None:
     modules = [("pairs", DOUBLE.format("3 * x")), ("later", later)]
     verdict = on(grader, modules, total=shown + total)
     assert verdict.outputs["total"][0]["text"] == "9 9\n"
+
+
+def test_a_second_notebook_builds_on_the_references_first_one(grader: Grader) -> None:
+    shown = "import mini\n\nprint(mini.double(1), middle([1, 3]))\n\n\n"
+    cell = shown + "def largest(values):\n    return max(values)"
+    for modules, said in (([], "2 2.0\n"), ([("pairs", DOUBLE.format("3 * x"))], "3 2.0\n")):
+        verdict = on(grader, modules, "more", largest=cell)
+        assert failed(verdict) == {}
+        assert verdict.outputs["largest"][0]["text"] == said
 
 
 @pytest.mark.parametrize(
