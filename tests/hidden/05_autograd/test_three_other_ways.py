@@ -445,8 +445,8 @@ def after_a_failure(a):
 
 
 @lifted
-def gradient_of_a_constant(a):
-    return np.asarray(grad(lambda t: Tensor([2.0]) * 3)(Tensor(a)).data)
+def gradient_of_a_constant(a):  # a Tensor of zeros, whose exponentials are ones
+    return np.asarray(grad(lambda t: Tensor([2.0]) * 3)(Tensor(a)).exp().data)
 
 
 class TestFunctional:
@@ -476,7 +476,7 @@ class TestFunctional:
             same(gradient, 2 * np.maximum(a, 0), dtype=np.float32, symptoms={SWAPPED: value})
             same(x, a)
             kind("a function that does not use its argument")
-            same(gradient_of_a_constant(student, a), np.zeros((4, 2)))
+            same(gradient_of_a_constant(student, a), np.ones((4, 2)))
 
         with_any_tape(student, check)
 
@@ -525,6 +525,18 @@ def derivative(order, a):
 
 
 @lifted
+def by_two_tapes(a):
+    x = Tensor(a)
+    with GradientTape() as outer:
+        outer.watch(x)
+        with GradientTape() as inner:
+            inner.watch(x)
+            y = (x * x * x).sum()
+        slope = inner.gradient(y, x).sum()
+    return np.asarray(outer.gradient(slope, x).data)
+
+
+@lifted
 def confusing(a):
     return np.asarray(grad(lambda u: u * grad(lambda v: u + v)(u))(Tensor(a)).data)
 
@@ -563,7 +575,14 @@ class TestNested:
 
         with_any_tape(student, check)
 
-    @pytest.mark.points(0.5)
+    @pytest.mark.points(0.25)
+    def test_a_tape_records_a_tape(self, student, rng):
+        """A gradient that is asked of a tape is a Tensor, which an outer tape has recorded."""
+        a = rng.random(3) + 0.5
+        kind("the gradient of x³, asked for while an outer tape is open")
+        same(by_two_tapes(student, a), 6 * a)
+
+    @pytest.mark.points(0.25)
     def test_third_derivative(self, student, rng):
         """The third derivative of x³ is 6."""
         a = rng.random(3) + 0.5
