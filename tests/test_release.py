@@ -265,6 +265,22 @@ def test_what_was_kept_comes_back_only_where_something_is_missing(tmp_path: Path
     assert os.listdir(tmp_path) == ["one"]
 
 
+def test_a_run_that_is_over_does_not_meddle_with_the_next(tmp_path: Path) -> None:
+    """In one process, as formgrader's, an exporter is collected some time later: perhaps while the
+    next run has just removed the folder.
+    """
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (folder / "a").write_text("old")
+    first = Keep(folder, ["a"])
+    second = Keep(folder, ["a"])
+    shutil.rmtree(folder)
+    first()
+    assert not folder.exists()
+    second()
+    assert (folder / "a").read_text() == "old"
+
+
 def test_nothing_of_nbgraders_is_patched() -> None:
     """Its exporter is a trait, and its preprocessors are its own."""
     code = (

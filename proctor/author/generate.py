@@ -10,7 +10,7 @@ import fnmatch
 import shutil
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from nbconvert.exporters import NotebookExporter
 from nbgrader.converters.base import NbGraderException
@@ -47,14 +47,25 @@ class Keep:
     it holds these files.
     """
 
+    alive: ClassVar[dict[Path, Keep]] = {}  # in formgrader's server, one after another
+
     def __init__(self, folder: Path, files: list[str]) -> None:
         self.folder, self.files = folder, files
         self.copy = folder.with_name(f".{folder.name}.kept")
-        self()  # what a run left that was killed
+        self.done = False
+        if (earlier := self.alive.pop(folder, None)) is not None:
+            earlier()
+        self._settle()  # what a run left that was killed
         if folder.is_dir():
             shutil.copytree(folder, self.copy)
+        self.alive[folder] = self
 
     def __call__(self) -> None:
+        if not self.done:
+            self.done = True
+            self._settle()
+
+    def _settle(self) -> None:
         if not self.copy.exists():
             return
         if all((self.folder / name).exists() for name in self.files):
