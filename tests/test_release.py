@@ -145,12 +145,12 @@ def exported(root: Path) -> Path:
     make_course(root, source)
     for name in PACKAGE:
         (root / "mini" / f"{name}.py").unlink()
-    for notebook, left_out in ((NAME, ("read", "imports")), ("more", ("largest",))):
-        path = root / "source" / NAME / f"{notebook}.ipynb"
+    kept = {"names", "total", "mean"}
+    for path in (root / "source" / NAME).glob("*.ipynb"):
         found = json.loads(path.read_text())
         for each in found["cells"]:
-            if each["id"] in left_out:
-                each["metadata"].pop("tags")
+            if path.stem != NAME or each["id"] not in kept:
+                each["metadata"].pop("tags", None)
         path.write_text(json.dumps(found))
     export.export_course(root / "source", root / "mini")
     return root

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -85,6 +86,8 @@ def checked(
     path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}))
 
     class Graded:
+        isolation, supervisor = "full", SimpleNamespace()
+
         def __init__(self, *_: object, **__: object) -> None: ...
         def __enter__(self) -> Graded:
             return self
