@@ -10,7 +10,7 @@ import operator
 
 import numpy as np
 import pytest
-from forward_mode import connected, derivative, on
+from forward_mode import connected, forward, on
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -960,9 +960,9 @@ EXPRESSIONS = {
 def made_of_operations(student, reference, rng, name, x):
     """Assert that a change of x passes through one of the functions above."""
     theirs, ours = EXPRESSIONS[name]
-    data = [x], [rng.normal(size=x.shape)], [], [], {"a": rng.normal(size=x.shape)}
-    _, slope, _ = derivative(student, f"lambda x: {theirs}", *data)
-    _, expected, _ = on(reference, f"lambda x: {ours}", *data)
+    data = [x], [([rng.normal(size=x.shape)], [])], [], {"a": rng.normal(size=x.shape)}
+    [(_, slope, _)], _, _ = forward(student, f"lambda x: {theirs}", *data)
+    [(_, expected, _)], _, _ = on(reference, f"lambda x: {ours}", *data)
     same(slope, expected, rtol=1e-4, atol=1e-6, symptoms={THROUGH_DATA: lambda it: not it.any()})
 
 
