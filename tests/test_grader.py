@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -36,3 +37,20 @@ def test_memory_does_not_grow_with_the_class(
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 2 * peaks[0]
+
+
+def test_who_records_slowly_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is decided and not recorded is graded again when a run is killed: it is never much."""
+    grader = Grader(Course.load(mini.make_course(tmp_path)).assignment(mini.NAME))
+    started: list[str] = []
+
+    def grade(student: str, folder: Path, slot: int) -> Graded:
+        started.append(student)
+        return Graded(Result(student, "graded", "none"), {})
+
+    monkeypatch.setattr(grader, "grade", grade)
+    names = {f"s{number:03d}": tmp_path for number in range(50)}
+    for recorded, _ in enumerate(grader.grade_all(names, 3)):
+        time.sleep(0.01)  # all others would be graded by now
+        assert len(started) <= recorded + 2 * 3
+    assert len(started) == len(names)

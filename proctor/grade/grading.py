@@ -105,16 +105,15 @@ class Grader:
 
         todo = iter(submissions.items())
         with ThreadPoolExecutor(jobs) as pool:
-            # a few at a time: a future keeps what it came to, a notebook with all its pictures
+            # a few at a time: a future keeps what it came to, a notebook with all its pictures, and
+            # what waits to be recorded is lost to who is killed
             pending = {pool.submit(one, *each) for each in itertools.islice(todo, 2 * jobs)}
             try:
                 while pending:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    pending |= {
-                        pool.submit(one, *each) for each in itertools.islice(todo, len(done))
-                    }
                     while done:
                         yield done.pop().result()
+                        pending |= {pool.submit(one, *each) for each in itertools.islice(todo, 1)}
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.close()

@@ -60,7 +60,8 @@ def serve(
     """
     children: dict[int, int] = {}  # process: job
     endings: dict[int, Job] = {}  # job: how it ended, until the parent lets go of it
-    doomed: dict[int, float] = {}  # job: until when it may end by itself
+    doomed: dict[int, float] = {}  # job: until when it may end by itself, on our own clock:
+    clock, looked = 0.0, time.monotonic()  # it stands still while we are not scheduled
     asked: set[int] = set()  # jobs whose ending is waited for
     dismissed: set[int] = set()  # jobs that end without being asked how
     ours: set[int] = set()  # jobs killed here
@@ -73,6 +74,8 @@ def serve(
     control.send(b"ready")
     while True:
         ready, _, _ = select.select([control], [], [], GRACE if doomed or asked else 1.0)
+        now = time.monotonic()
+        clock, looked = clock + min(now - looked, GRACE), now
         with contextlib.suppress(ChildProcessError):
             while (ended := os.wait4(-1, os.WNOHANG))[0] != 0:
                 pid, status, usage = ended
@@ -90,7 +93,7 @@ def serve(
         for number in asked & endings.keys():
             control.send(json.dumps(endings.pop(number)).encode())
             asked.remove(number)
-        for number in [number for number, end in doomed.items() if end < time.monotonic()]:
+        for number in [number for number, end in doomed.items() if end < clock]:
             del doomed[number]
             ours.add(number)
             for pid in [pid for pid, job in children.items() if job == number]:
@@ -107,13 +110,13 @@ def serve(
             asked.discard(number)
             if number in children.values():
                 dismissed.add(number)
-                doomed[number] = time.monotonic() + GRACE
+                doomed[number] = clock + GRACE
             continue
         if "ending" in job:
             number = job["ending"]
             asked.add(number)
             if number in children.values():
-                doomed[number] = time.monotonic() + LAST_WORDS
+                doomed[number] = clock + LAST_WORDS
             elif number not in endings:
                 endings[number] = {"killed": False, "seconds": 0.0}
             continue
