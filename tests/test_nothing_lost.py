@@ -26,9 +26,11 @@ import pytest
 
 from proctor import jail
 from proctor.course.course import Course
+from proctor.errors import ProctorError
 from proctor.grade import supervisor
 from proctor.grade.grading import Grader
 from proctor.notebook.template import Submission
+from proctor.processes.forks import Warm
 from proctor.record import recorder as record
 from proctor.record.autograded import autograded
 from proctor.record.recorder import Recorder
@@ -281,7 +283,8 @@ def test_a_hundred_kills_change_nothing(make: Make, tmp_path: Path) -> None:
         ended = finish(process)
         assert "Traceback" not in ended.stderr
 
-    proctor_grade(root)  # what the kills left over
+    rest = proctor_grade(root)  # what the kills left over
+    assert rest.status == 0, rest.stderr
     counted = gradings(root)
     last = proctor_grade(root, "--format", "json")
     assert last.status == 0
@@ -455,6 +458,14 @@ def test_a_tester_that_is_killed_once_it_is_there_takes_no_run_along(
         assert grader.tests
         folder = hand_in(assignment.course.root, "ada", notebooks(writes("ada")))
         assert grader.grade("ada", folder).result.score == ALL
+
+
+def test_what_a_process_ended_in_is_told_in_a_sentence() -> None:
+    """It wrote a traceback: that is for its log."""
+    process = Warm("proctor.tester.tester", {})
+    with contextlib.closing(process), pytest.raises(ProctorError) as error:
+        process.ready()
+    assert re.fullmatch("the tester could not start: KeyError: '[a-z]+'", str(error.value))
 
 
 @linux

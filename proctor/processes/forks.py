@@ -227,11 +227,12 @@ class Warm:
         return b""
 
     def said(self) -> str:
-        """The end of what it and its children wrote to standard error."""
+        """The last line that it or a child wrote to standard error: of a traceback, what it ends
+        in.
+        """
         size = os.fstat(self.log.fileno()).st_size
-        return (
-            os.pread(self.log.fileno(), 2000, max(0, size - 2000)).decode(errors="replace").strip()
-        )
+        written = os.pread(self.log.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")
+        return (written.strip().splitlines() or [""])[-1]
 
     def fork(self, job: Job, descriptors: Sequence[int]) -> None:
         """Start a job. Raises Lost if it does not live any more."""
