@@ -188,6 +188,20 @@ class TestAClassThatGrows:
         code = "import c; print(c.Pile.first, hasattr(c.Pile, 'put'), c.pile.EMPTY.size)"
         assert run(tmp_path, code) == "(3,) False 0"
 
+    def test_what_a_section_says_of_the_class_itself_comes_behind_it(self, tmp_path):
+        section = (
+            "def of(x) -> Pile:\n    return Pile().put(x)\n\n\n@extend\nclass Pile:\n"
+            "    add = Pile.put\n\n    def twin(self) -> Pile:\n        return Pile()\n"
+            "    late = lambda self: Pile()\n"
+        )
+        text = self.exported(tmp_path, [*GROWN, ("export", section)]).read_text()
+        assert "\n\n\nPile.add = Pile.put\n" in text
+        code = "import c; p = c.Pile(); print(p.add(1).size, p.twin().size, p.late().size)"
+        assert run(tmp_path, code) == "1 0 0"
+        alone = "@extend\nclass Pile:\n    add = Pile.put"
+        text = self.exported(tmp_path, [*GROWN, ("export", alone)]).read_text()
+        assert text.endswith("\n\n\nPile.add = Pile.put\n")
+
     def test_bases_belong_where_it_begins(self, tmp_path):
         cells = [*GROWN, ("export", "@extend\nclass Pile(list):\n    pass")]
         with pytest.raises(CourseError, match=r"01_pile\.ipynb: a section of class Pile names its"):

@@ -246,7 +246,8 @@ def _joined(code: str, path: Path) -> str:
     """The code with each class that grew by `@extend` written in one piece, where it began.
 
     Functions and imports from between its sections, which their bodies may use, go before it; what
-    else stands there, and may use the class, stays behind it.
+    else stands there, and may use the class, stays behind it. So does what a section says of the
+    class itself, as in `__radd__ = Tensor.__add__`: inside there is no such name yet.
     """
     body = ast.parse(code).body
     begun: dict[str, int] = {}  # where the class of a name begins
@@ -267,13 +268,33 @@ def _joined(code: str, path: Path) -> str:
                     f"{path}: a section of class {node.name} names its bases. "
                     "They belong where the class begins; move them there and export again."
                 )
-            written[whole[place], True, 0] += "\n\n" + _inside(node, lines)
+            inside, behind = _section(node, lines)
+            written[whole[place], True, 0] += inside
+            written[place, True, 0] = behind
         else:
             first = min((at for section, at in whole.items() if at < place < section), default=None)
             helper = isinstance(node, ast.FunctionDef | ast.Import | ast.ImportFrom)
             key = (place, True, 0) if first is None or not helper else (first, False, place)
             written[key] = "\n".join(_without_extend(node, lines, start))
-    return "\n".join([*(written[key] for key in sorted(written)), *lines[end:]])
+    pieces = [written[key] for key in sorted(written) if written[key]]
+    if any(_mentions(note, name) for note in _annotations(body) for name in begun):
+        pieces.insert(0, "from __future__ import annotations\n")  # `-> Tensor` inside of Tensor
+    return "\n".join([*pieces, *lines[end:]])
+
+
+def _annotations(body: list[ast.stmt]) -> Iterator[ast.expr]:
+    for node in ast.walk(ast.Module(body, [])):
+        for note in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            if note is not None:
+                yield note
+
+
+def _mentions(node: ast.AST, name: str) -> bool:
+    """Whether an expression uses a name when it is evaluated."""
+    if isinstance(node, ast.Lambda):
+        return False
+    here = isinstance(node, ast.Name) and node.id == name
+    return here or any(_mentions(child, name) for child in ast.iter_child_nodes(node))
 
 
 def _extends(node: ast.stmt) -> bool:
@@ -294,11 +315,22 @@ def _without_extend(node: ast.stmt, lines: list[str], start: int) -> list[str]:
     return [line for number, line in numbered if number not in decorators]
 
 
-def _inside(node: Any, lines: list[str]) -> str:
-    """The body of a class statement, indented by four."""
+def _section(node: Any, lines: list[str]) -> tuple[str, str]:
+    """The body of a section, indented by four, and the assignments that go behind the class."""
+    late = [n for n in node.body if isinstance(n, ast.Assign) and _mentions(n.value, node.name)]
+    behind = [
+        f"{node.name}.{ast.unparse(target)} = {ast.unparse(statement.value)}"
+        for statement in late
+        for target in statement.targets
+    ]
     if _usual(node):
-        return "\n".join(lines[node.lineno : node.end_lineno]).strip("\n")
-    return textwrap.indent("\n\n".join(map(ast.unparse, node.body)), "    ")
+        gone = {line for n in late for line in range(n.lineno, (n.end_lineno or n.lineno) + 1)}
+        numbered = enumerate(lines[node.lineno : node.end_lineno], node.lineno + 1)
+        inside = "\n".join(line for number, line in numbered if number not in gone).strip("\n")
+    else:
+        kept = [ast.unparse(statement) for statement in node.body if statement not in late]
+        inside = textwrap.indent("\n\n".join(kept), "    ")
+    return "\n\n" + inside if inside else "", "\n".join(["", "", *behind] if behind else [])
 
 
 def _usual(node: ast.ClassDef) -> bool:
