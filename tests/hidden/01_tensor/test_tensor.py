@@ -72,10 +72,11 @@ KEY_BY_VALUE = Misconception(
     "Two tensors that hold equal numbers are one and the same key of a dictionary. Is there an "
     "`__eq__` that compares numbers? Each tensor has to be a key of its own.",
 )
-SLOTS = Misconception(
-    "closed by __slots__",
-    "A tensor takes no new attribute: later assignments pin notes to tensors. Is there a "
-    "`__slots__`, or a frozen dataclass?",
+CLOSED = Misconception(
+    "closed",
+    "A tensor takes no new attribute or no new .data: later assignments pin notes to tensors, and "
+    "change what they hold. Is there a `__slots__`, a frozen dataclass, or a property without a "
+    "setter?",
 )
 NO_REPR = Misconception(
     "repr gives no text",
@@ -555,14 +556,18 @@ class TestDerived:
 
     @pytest.mark.points(1)
     def test_takes_attributes(self, student, rng):
-        """A tensor takes an attribute that its class does not know, and gives it back."""
+        """A tensor takes an attribute that its class does not know, and other data."""
         kind("an attribute of another name")
         data = rng.normal(size=3)
         x = student.Tensor(data)
         same(x.data, data)
-        with recognise(SLOTS, AttributeError):
+        with recognise(CLOSED, AttributeError):
             x.some_note = 2 * data
         same(x.some_note, 2 * data)
+        kind("another array as .data")
+        with recognise(CLOSED, AttributeError):
+            x.data = data - 1
+        same((x * 1).data, data - 1)
 
 
 @lifted
