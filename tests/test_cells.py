@@ -97,6 +97,19 @@ TOUCHED = {
         "get_ipython().events.register('pre_run_cell', lambda info: print(info.raw_cell))",
         "x = 1\nx",
     ],
+    "every value": [
+        "from IPython import get_ipython\nget_ipython().ast_node_interactivity = 'all'",
+        "x = 1\nx\nx + 1\ny = 2",
+    ],
+    "the last value, or what it is named": [
+        "%config InteractiveShell.ast_node_interactivity = 'last_expr_or_assign'",
+        "x = 1\nx = x + 1",
+    ],
+    "no value": [
+        "get_ipython().ast_node_interactivity = 'none'\nx = 1",
+        "x = 1\nx",
+    ],
+    "a log": ["import logging\n%logstart -o /dev/null append", "x = 1\nx"],
 }
 
 

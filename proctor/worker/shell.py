@@ -158,7 +158,7 @@ class Shell(InteractiveShell):
 
     outputs: Outputs
     compiler_class = Type(_Compiler)
-    usual: list[int]  # `_hooks` of a shell that nobody has touched
+    usual: list[Any]  # `_habits` of a shell that nobody has touched
     names: dict[int, str]  # of the cells, by their numbers
     loop: Any = None  # once a cell speaks of it
 
@@ -174,7 +174,7 @@ class Shell(InteractiveShell):
         shell: Shell = cls.instance(
             config=config, display_pub_class=_Publisher, displayhook_class=_Hook
         )
-        shell.outputs, shell.usual, shell.names = Outputs(), shell._hooks(), {}
+        shell.outputs, shell.usual, shell.names = Outputs(), shell._habits(), {}
         shell.db = {}  # %cd keeps something, where nothing can be kept
         for shows in (shell.display_pub, shell.displayhook):
             vars(shows)["outputs"] = shell.outputs
@@ -236,7 +236,7 @@ class Shell(InteractiveShell):
             return None  # what IPython takes away is no fault
         if "\n" not in source and not _NO_COMMAND.match(source):
             return None  # `ls`, `exit`
-        if self._hooks() != self.usual:
+        if self._habits() != self.usual:
             return None
         cell = source if source.endswith("\n") else source + "\n"
         name = self.compile.get_code_name(source, cell, self.execution_count)
@@ -261,13 +261,16 @@ class Shell(InteractiveShell):
         finally:
             self.events.trigger("post_execute")
 
-    def _hooks(self) -> list[int]:
-        """How many there are of each kind who want to see a cell, or to change it."""
+    def _habits(self) -> list[Any]:
+        """How many there are of each kind who want to see a cell, or to change it; which of its
+        values are shown; whether it is logged.
+        """
         transform = self.input_transformer_manager
         lists: list[Any] = [*self.events.callbacks.values(), self.ast_transformers]
         lists += [self.input_transformers_post, transform.cleanup_transforms]
         lists += [transform.line_transforms, transform.token_transformers]
-        return [len(hooks) for hooks in lists]
+        hooks = [len(each) for each in lists]
+        return [*hooks, self.ast_node_interactivity, self.logger.log_active]
 
     def _run_in_loop(self, source: str) -> bool:
         """Run a cell while an event loop runs, as in a kernel: it can `await`, and it cannot
