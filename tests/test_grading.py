@@ -1290,7 +1290,7 @@ class TestMean:
 '''
 
 
-def test_a_suite_is_collected_once_and_rehearsed_without_a_line_of_it(tmp_path: Path) -> None:
+def test_a_suite_is_collected_once_and_nothing_of_it_runs_before(tmp_path: Path) -> None:
     root = make_course(tmp_path)
     log = tmp_path / "log"
     (root / SUITE).write_text(f"open({str(log)!r}, 'a').write('collected ')\n{NO_LINE}")

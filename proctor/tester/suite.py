@@ -160,7 +160,6 @@ class Suite:
             return True
         inventory = [[test.name, test.groups, test.points] for test in self.tests.values()]
         warm_up(self.items)
-        self.rehearse(session.config)
         self.serve(self, json.dumps(inventory))
         return True
 
@@ -176,18 +175,6 @@ class Suite:
     @pytest.fixture
     def rng(self, request: pytest.FixtureRequest) -> np.random.Generator:
         return np.random.default_rng(seed(self.seed, request.node.nodeid))
-
-    def rehearse(self, config: pytest.Config) -> None:
-        """Let pytest walk through all tests, without a line of theirs: what it does for the first
-        time takes four times as long, and every fork would do it for the first time.
-        """
-        config.pluginmanager.register(rehearsal := Rehearsal())
-        # not a TestCase's: no plugin keeps unittest from running it
-        items = [item for item in self.items if type(item) is pytest.Function]
-        for item, following in zip_longest(items, items[1:]):
-            attempt(item, following)
-            item._initrequest()  # as pytest does before it runs one again
-        config.pluginmanager.unregister(rehearsal)
 
     def run(
         self, wanted: set[str], submission: Student, key: str, explain: bool
@@ -210,21 +197,6 @@ class Suite:
                     if isinstance(failure, RemoteError):
                         event["detail"] += failure.remote_traceback
             yield event
-
-
-class Rehearsal:
-    """A pytest plugin: no fixture is made, and no test is called."""
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_fixture_setup(
-        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
-    ) -> object:
-        fixturedef.cached_result = (None, fixturedef.cache_key(request), None)  # type: ignore[arg-type]
-        return self  # something: nobody else is asked
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_pyfunc_call(self) -> object:
-        return self
 
 
 def attempt(item: pytest.Item, following: pytest.Item | None) -> BaseException | None:
