@@ -24,7 +24,7 @@ from proctor.course.settings import delimiters
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
 from proctor.notebook.cells import Notebook, is_locked, nbgrader, parse, visible
-from proctor.notebook.files import fetch, supporting_files
+from proctor.notebook.files import drop_linked, fetch, supporting_files
 from proctor.notebook.template import Submission, Template
 from proctor.record.autograded import autograded
 from proctor.verdict import one_line
@@ -91,10 +91,21 @@ class _Preprocessor(NbGraderPreprocessor):  # type: ignore[misc]
 
 
 class Restore(_Preprocessor):
-    """Puts back what is not the student's: edited, missing or doubled cells of the instructor's."""
+    """Puts back what is not the student's: edited, missing or doubled cells of the instructor's.
+
+    Takes away what nbgrader has copied through links into `autograded/`, from where it would go on
+    into feedback.
+    """
 
     def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
-        _, template, _ = self.place(resources)
+        assignment, template, student = self.place(resources)
+        folder, copied = (
+            assignment.course.folder(step, student, assignment.name)
+            for step in ("submitted", "autograded")
+        )
+        for name in drop_linked(copied, folder, assignment.files):
+            self.log.warning("%s: %s is a link, and is left out", template.name, name)
+        fetch(folder / f"{template.name}.ipynb")  # a notebook that is a link is nobody's own
         submission = template.submission(json.dumps(nb).encode())
         for note in submission.notes:
             self.log.warning("%s: %s", template.name, one_line(note))

@@ -10,7 +10,6 @@ import contextlib
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +48,7 @@ class Class:
 
 
 def generate_feedback(place: Range) -> None:
-    done = subprocess.run(
-        place.command("nbgrader", "generate_feedback", "mini", "--force"),
-        cwd=place.course,
-        env=place.environment(),
-        capture_output=True,
-        text=True,
-    )
+    done = place.nbgrader("generate_feedback", "mini", "--force")
     assert done.returncode == 0, done.stderr
 
 

@@ -78,3 +78,18 @@ def taken(name: str, provided: Iterable[str]) -> bool:
         here == there or here in there.parents or there in here.parents
         for there in map(PurePosixPath, provided)
     )
+
+
+def drop_linked(copy: Path, folder: Path, provided: Iterable[str]) -> list[str]:
+    """Remove from a copy of a submission what was copied through a link; the names.
+
+    What a link points at is whatever its reader may read: the gradebook, somebody else's work.
+    """
+    dropped = []
+    for here, _, names in os.walk(copy):
+        for path in (Path(here, name) for name in names):
+            name = path.relative_to(copy).as_posix()
+            if (folder / name).is_symlink() and not taken(name, provided):
+                path.unlink()
+                dropped.append(name)
+    return sorted(dropped)

@@ -102,6 +102,16 @@ class Range:
             lines += [f"mkdir -p '{path}'; mount --bind '{at}' '{path}'" for path, at in held]
         return "\n".join(lines) if closed else ""
 
+    def nbgrader(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of nbgrader's in the course."""
+        return subprocess.run(
+            self.command("nbgrader", *words),
+            cwd=self.course,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+        )
+
     def prepare(self) -> None:
         """Make the course, release it, and plant a secret in its gradebook."""
         (self.root / "home").mkdir()
