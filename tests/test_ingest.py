@@ -5,15 +5,24 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proctor.errors import Rejected
-from proctor.notebook.cells import MAX_BYTES, is_locked, nbgrader, unique_ids
+from proctor.notebook.cells import (
+    MAX_BYTES,
+    is_locked,
+    nbgrader,
+    parse,
+    python_metadata,
+    unique_ids,
+)
 from proctor.notebook.files import fetch, supporting_files
 from proctor.notebook.template import Submission, Template, read
 from tests import classroom
@@ -126,6 +135,38 @@ def test_what_cannot_be_graded_says_why(data: bytes, why: str, template: Templat
         template.submission(data)
 
 
+def test_an_old_format_is_read_as_nbformat_reads_it() -> None:
+    code = {"cell_type": "code", "language": "python", "outputs": [], "collapsed": False}
+    cells = [
+        {"cell_type": "heading", "level": 2, "source": "A\ntitle", "metadata": {}},
+        {"cell_type": "markdown", "source": ["two\n", "lines"], "metadata": {"x": 1}},
+        {"cell_type": "html", "source": "<b>", "metadata": {}},
+        code | {"input": ["x = 1\n", "x"], "metadata": {"tags": ["a"]}, "prompt_number": 3},
+    ]
+    sheets = [{"cells": cells[:2], "metadata": {}}, {"cells": cells[2:], "metadata": {}}]
+    old = {"nbformat": 3, "nbformat_minor": 0, "metadata": {"name": "x"}, "worksheets": sheets}
+    known = nbformat.convert(nbformat.reads(json.dumps(old), as_version=3), 4)  # type: ignore[no-untyped-call]
+    wanted = [(cell["cell_type"], cell["source"]) for cell in known.cells]
+    found = parse(json.dumps(old).encode())
+    assert [(cell["cell_type"], cell["source"]) for cell in found["cells"]] == wanted
+    assert [cell["metadata"] for cell in found["cells"]] == [{}, {"x": 1}, {}, {"tags": ["a"]}]
+
+
+def test_the_oldest_format_is_read() -> None:
+    cells = [{"cell_type": "text", "text": "a"}, {"cell_type": "code", "code": "x = 1"}]
+    found = parse(json.dumps({"nbformat": 1, "cells": cells}).encode())
+    assert [(c["cell_type"], c["source"]) for c in found["cells"]] == [
+        ("markdown", "a"),
+        ("code", "x = 1"),
+    ]
+
+
+@pytest.mark.parametrize("sheets", [None, 3, [3], [{}], [{"cells": 3}], [{"cells": []}]])
+def test_an_old_format_without_cells_has_none(sheets: object) -> None:
+    found = parse(json.dumps({"nbformat": 3, "worksheets": sheets}).encode())
+    assert found["cells"] == []
+
+
 def test_another_assignments_notebook_is_rejected(template: Template) -> None:
     other = classroom.blank("04_losses")["04_losses"]
     for each in other["cells"]:
@@ -224,3 +265,18 @@ def test_stubs_are_what_nbgrader_makes(template: Template) -> None:
             node = from_dict(copy.deepcopy(original))
             clear.preprocess_cell(node, {"language": "python"}, 0)
             assert template.stubs[name] == node.source
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("julia-1.9", "julia-1.9"),
+        ("c++17", "c++17"),
+        ("![x](//y/z)", "x y z"),
+        ("<b>www.x.org @all", "b www x org all"),
+        ("`_*|\x1b[31m\u202e", "31m"),
+    ],
+)
+def test_a_kernel_is_named_without_markup(name: str, shown: str) -> None:
+    with pytest.raises(Rejected, match=re.escape(f"kernel is '{shown}': only")):
+        python_metadata({}, {"kernelspec": {"name": name, "language": "x"}})
