@@ -26,7 +26,7 @@ from proctor.grade.grading import Grader
 from proctor.notebook.cells import Notebook, is_locked, nbgrader, parse, visible
 from proctor.notebook.files import drop_linked, fetch, supporting_files
 from proctor.notebook.template import Submission, Template
-from proctor.record.autograded import autograded
+from proctor.record.cleaner import Cleaner
 from proctor.verdict import one_line
 
 Resources = dict[str, Any]
@@ -36,7 +36,8 @@ Node = Any  # nbformat's NotebookNode is untyped
 IDLE = 60.0  # seconds after which warm processes that nobody has asked for are ended
 
 _warm: dict[str, Grader] = {}  # the one that was used last, by what it grades
-_in_use = threading.RLock()
+_clean = Cleaner()
+_in_use = threading.RLock()  # for both
 _idle: list[threading.Timer] = []
 
 
@@ -68,6 +69,7 @@ def _cool_down() -> None:
     with _in_use:
         while _warm:
             _warm.popitem()[1].close()
+        _clean.close()
 
 
 class _Preprocessor(NbGraderPreprocessor):  # type: ignore[misc]
@@ -128,7 +130,7 @@ class Grade(_Preprocessor):
         files = supporting_files(folder, assignment.files)
         with _grader(assignment) as grader:
             verdict = grader.grade_notebook(template, submission, key, files, 0)
-        graded = autograded(submission, verdict)
+            graded = json.loads(_clean(submission, verdict))
         # nbgrader's own metadata, checksums included, is in the notebook that it hands us
         theirs = {nbgrader(cell).get("grade_id"): cell["metadata"] for cell in nb.cells}
         for cell in graded["cells"]:

@@ -31,8 +31,7 @@ from proctor.grade import supervisor
 from proctor.grade.grading import Grader
 from proctor.notebook.template import Submission
 from proctor.processes.forks import Warm
-from proctor.record import recorder as record
-from proctor.record.autograded import autograded
+from proctor.record.cleaner import Cleaner
 from proctor.record.recorder import Recorder
 from proctor.verdict import NotebookVerdict
 from tests import fuzz
@@ -632,12 +631,14 @@ def test_a_gradebook_that_fell_behind_is_told_again(again: Path) -> None:
 def test_what_cannot_be_recorded_keeps_nobody_else_out(
     again: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaks(submission: Submission, verdict: NotebookVerdict) -> Any:
+    whole = Cleaner.__call__
+
+    def breaks(self: Cleaner, submission: Submission, verdict: NotebookVerdict) -> str:
         if any("who = 'ada'" in cell["source"] for cell in submission.notebook["cells"]):
             raise RecursionError("too deep")
-        return autograded(submission, verdict)
+        return whole(self, submission, verdict)
 
-    monkeypatch.setattr(record, "autograded", breaks)
+    monkeypatch.setattr(Cleaner, "__call__", breaks)
     course = Course.load(again)
     assignment = course.assignment(NAME)
     folders = {name: course.folder("submitted", name, NAME) for name in course.students(NAME)}

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import time
+from collections.abc import Callable
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
+from proctor.errors import Rejected
 from proctor.notebook import outputs, sanitise
+from proctor.notebook.cells import parse, python_metadata, visible
+from proctor.notebook.template import Stubs
+from proctor.verdict import first_word, printable
 
 SCRIPTS = [
     "<script>alert(1)</script>",
@@ -39,6 +46,13 @@ SCRIPTS = [
     "<!-- --><script>alert(1)</script>",
     "`` ` `` <script>alert(1)</script>",
     "![x](attachment:missing.png)",
+    "![x](/hub/logout)",
+    "[![x](../logout)](y) ![](http://x/y) ![a][b]\n\n[b]: /hub/logout",
+    "\\![x](y) !![x](//x/y)",
+    "$\\mmlToken{mi}[href=javascript:alert(1)]{x}$",
+    "$\\\\mmlToken{mi}[href=/hub/logout]{x}$ $\\bbox[red]{x}$",
+    "&#36;&#92;bbox[red]{x}&#36;",
+    "$\\require2 \\href_x{y}$",
 ]
 
 
@@ -56,17 +70,38 @@ class Danger(HTMLParser):
         for name, value in attributes:
             scheme = re.sub(r"[\s\x00-\x20]", "", value or "").lower().partition(":")[0]
             runs = scheme in ("javascript", "data", "vbscript", "attachment", "file")
+            if tag == "img" and name == "src":
+                self.found.append(f"picture {value}")
             if name.startswith("on") or (name in ("href", "src") and runs) or value == "mermaid":
                 self.found.append(f"{name}={value}")
 
     def handle_data(self, data: str) -> None:
-        self.found += re.findall(r"\\(?:href|require)\b", data)  # what MathJax would act on
+        self.found += re.findall(
+            r"\\(?:href|require|mmlToken|bbox)", data
+        )  # what MathJax would act on
 
 
 @pytest.mark.parametrize("text", SCRIPTS)
 def test_markdown_renders_without_anything_that_runs(text: str) -> None:
     rendered = markdown2html_mistune(sanitise.markdown(text))
     assert Danger(rendered).found == []
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<img src=/hub/logout>",
+        "<p><img alt=x src='http://x/y' srcset='http://x/z 2x'>",
+        "<table background=/hub/logout><td background=x>x",
+        "<img src='data:image/svg+xml,<svg onload=x>'>",
+        "<video poster=/hub/logout><picture><source srcset=x></picture>",
+        "$\\mmlToken{mi}[href=x]{y}$ $\\bb<wbr>ox[red]{x}$",
+    ],
+)
+def test_no_picture_has_an_address(html: str) -> None:
+    clean = sanitise.markup(html)
+    assert Danger(clean).found == []
+    assert not re.search("logout|//x|data:", clean)
 
 
 def test_the_same_texts_are_live_unsanitised() -> None:
@@ -149,6 +184,123 @@ def test_attachments_are_pictures_or_gone() -> None:
     }
     assert outputs.attachments(found) == {"a.png": {"image/png": png}}
     assert outputs.attachments(None) == {}
+
+
+UNITS = [
+    *("\\", "\\\\ ", "\\href ", "\\html", "`", "``` ", "```mermaid", "``` mermai", "~~~", "~~~ x"),
+    *("&", "&#", "&#9", "&#00", "&amp;", "&a", "<", "<b", "<b ", "<b>", "</b>", "<p>", "<!--"),
+    *("<td>", "<a href=x>", "<a x", " x", "=", '"', "]", "] ", "](", "[", "![", "[a]: x\n", "("),
+    *(" ", "\t", "\n", "\r", " \n", "\n ", "> ", "- ", "| a ", "*a", "_", "#", "$", "$$ "),
+    *("\\begin{", "\\begin{a}", "\\\\[", "\\\\(", "java ", "javascript:", "data:", "%"),
+    *("\x1b", "\x1b[", "\x1b[1;", "\x1b[31m", "\x00", "\u200b", "\ud800", "\u202e", "a", "1"),
+    *("# BEGIN SOLUTION\n", "### END SOLUTION\n", "BEGIN HIDDEN TESTS\n", "'''\n", "julia.1 "),
+]
+HEADS = ["", "<a ", "["]
+
+
+def everything(text: str) -> list[dict[str, Any]]:
+    """A cell's outputs, of each kind."""
+    bundle = {"image/png": text, "text/plain": text, "text/html": text, "text/markdown": text}
+    return [
+        {"output_type": "stream", "name": "stderr", "text": text},
+        {"output_type": "error", "ename": text, "evalue": text, "traceback": [text]},
+        {"output_type": "execute_result", "data": bundle},
+        {"output_type": "display_data", "data": {"image/svg+xml": text}},
+        {"output_type": "display_data", "data": {"text/markdown": text}},
+    ]
+
+
+def a_notebook(text: str) -> dict[str, Any]:
+    cells = [{"cell_type": "markdown", "source": text, "metadata": {"tags": [text]}, "id": text}]
+    return {"nbformat": 4, "metadata": {"kernelspec": {"name": text}}, "cells": cells}
+
+
+def an_old_notebook(text: str) -> dict[str, Any]:
+    """With as much in it as the text is long."""
+    tags = [{"a": number} for number in range(len(text) // 10)]
+    heading = {"cell_type": "heading", "source": text, "metadata": {"tags": tags}}
+    sheet = {"cells": [heading, {"cell_type": "code", "input": text, "outputs": tags}]}
+    return {"nbformat": 3, "metadata": {"name": text}, "worksheets": [sheet]}
+
+
+def kernel(text: str) -> None:
+    with pytest.raises(Rejected):
+        python_metadata({}, {"kernelspec": {"name": text, "language": "x"}})
+
+
+# Whatever reads a student's text in a process that is not the student's alone.
+READERS: dict[str, Callable[[str], Any]] = {
+    "markdown": sanitise.markdown,
+    "markup": lambda text: sanitise.markup(sanitise.text_of(text)),
+    "escaped": sanitise.escaped,
+    "terminal": sanitise.terminal,
+    "heavy": lambda text: sanitise.is_heavy([text]),
+    "outputs": lambda text: outputs.beside(outputs.outputs(everything(text))),
+    "attachments": lambda text: outputs.attachments({"a": {"image/png": text}, text: {}}),
+    "visible": lambda text: visible(text, "BEGIN HIDDEN TESTS", "END HIDDEN TESTS"),
+    "release": lambda text: Stubs().release(text, "code"),
+    "printable": printable,
+    "word": lambda text: first_word(everything(text), True),
+    "parse": lambda text: parse(json.dumps(a_notebook(text)).encode()),
+    "old": lambda text: parse(json.dumps(an_old_notebook(text)).encode()),
+    "kernel": kernel,
+}
+LENGTHS = [25_000, 50_000, 100_000, 200_000]  # as far as one text may be long
+
+
+def seconds(reader: Callable[[str], Any], text: str) -> float:
+    started = time.process_time()
+    reader(text)
+    return time.process_time() - started
+
+
+def growth(reader: Callable[[str], Any], make: Callable[[int], str]) -> float:
+    """By how much dearer a longer text is than its length says: 1 if linear, 8 if quadratic.
+
+    What is too short to be measured is taken for five milliseconds. It stops where it is clear, so
+    that a quadratic one does not take minutes.
+    """
+    first = max(seconds(reader, make(LENGTHS[0])), 0.005)
+    for length in LENGTHS[1:]:
+        more = seconds(reader, make(length)) / first / (length / LENGTHS[0])
+        if more > 3:
+            break
+    return more
+
+
+def grows(reader: Callable[[str], Any], make: Callable[[int], str]) -> bool:
+    """Whether it is more than linear, as often as one looks: a busy machine is so once."""
+    return all(growth(reader, make) > 3 for _ in range(5))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_reading_a_text_takes_as_long_as_the_text_is(name: str) -> None:
+    heads = HEADS if name in ("markdown", "markup") else [""]
+    found = [
+        head + unit
+        for head in heads
+        for unit in UNITS
+        if grows(READERS[name], lambda n, h=head, u=unit: (h + u * (n // len(u)))[:n])  # type: ignore[misc]
+    ]
+    assert found == []
+
+
+MARKUP: dict[str, Callable[[int], str]] = {
+    "attributes": lambda n: "<a " + " ".join(f"x{number}=1" for number in range(n // 8)) + ">",
+    "formatting": lambda n: "".join(f"<b title={number}>" for number in range(n // 12)) + "<p>x",
+    "tables": lambda n: "<table>" + "<tr><td>" * (n // 16) + "x</table>",
+}
+
+
+@pytest.mark.parametrize("name", MARKUP)
+def test_reading_markup_takes_as_long_as_it_is(name: str) -> None:
+    assert not grows(sanitise.markup, MARKUP[name])
+
+
+def test_what_takes_longer_is_seen() -> None:
+    """From the wrong side: the pattern that once stalled a class."""
+    pattern = re.compile(r"\\+(?=href\b)")
+    assert grows(lambda text: pattern.sub("", text), lambda n: "\\" * (n // 10))
 
 
 HEAVY = [

@@ -7,7 +7,7 @@ import binascii
 import re
 from typing import Any
 
-from proctor.notebook.sanitise import markdown, markup, text_of
+from proctor.notebook.sanitise import markdown, markup, terminal, text_of
 
 MAX_OUTPUTS = 1_000  # of one cell
 
@@ -22,7 +22,9 @@ def outputs(items: Any) -> list[Output]:
         kind = item.get("output_type") if isinstance(item, dict) else None
         if kind == "stream":
             name = "stderr" if item.get("name") == "stderr" else "stdout"
-            clean.append({"output_type": "stream", "name": name, "text": text_of(item.get("text"))})
+            clean.append(
+                {"output_type": "stream", "name": name, "text": terminal(item.get("text"))}
+            )
         elif kind == "error":
             trace = item.get("traceback")
             clean.append(
@@ -30,7 +32,7 @@ def outputs(items: Any) -> list[Output]:
                     "output_type": "error",
                     "ename": text_of(item.get("ename"))[:200],
                     "evalue": text_of(item.get("evalue"))[:2000],
-                    "traceback": [text_of(line) for line in trace[:100]]
+                    "traceback": [terminal(line) for line in trace[:100]]
                     if isinstance(trace, list)
                     else [],
                 }
@@ -65,7 +67,7 @@ def _bundle(data: Any) -> dict[str, str]:
         kept["text/html"] = markup(text_of(data["text/html"]))
     if data.get("text/markdown") and "text/html" not in kept:
         kept["text/markdown"] = markdown(text_of(data["text/markdown"]))
-    kept["text/plain"] = text_of(data.get("text/plain", "")) or " "
+    kept["text/plain"] = terminal(data.get("text/plain", "")) or " "
     return kept
 
 

@@ -5,22 +5,44 @@ from __future__ import annotations
 from typing import Any
 
 from proctor.notebook import sanitise
-from proctor.notebook.cells import Notebook, is_locked, nbgrader
+from proctor.notebook.cells import Cell, Notebook, is_locked, nbgrader
 from proctor.notebook.outputs import attachments, beside, outputs
 from proctor.notebook.template import Submission
 from proctor.verdict import NotebookVerdict, TestResult, number, total
+
+MAX_MARKDOWN = 500_000  # characters in a notebook: a page takes seconds for each hundred thousand
+NO_ROOM = "[proctor: there is more text in this notebook than can be shown.]"
 
 DECIDED = (
     "Decided in the student's process, as nbgrader does: a claim that proctor cannot vouch for."
 )
 
 
-def autograded(submission: Submission, verdict: NotebookVerdict) -> Notebook:
+def autograded(submission: Submission, verdict: NotebookVerdict, notice: str = "") -> Notebook:
     """The graded notebook: students' outputs made harmless, the points in each grade cell.
 
     nbgrader reads a grade cell's points from its `execute_result`, so only proctor writes one
-    there.
+    there. With a notice, it stands in the place of whatever students have written as text, or
+    printed.
     """
+
+    room = MAX_MARKDOWN
+
+    def fits(text: str) -> bool:
+        nonlocal room
+        room -= len(text)
+        return room >= 0
+
+    def shown(cell: Cell) -> list[dict[str, Any]]:
+        told = verdict.outputs.get(cell["id"])
+        if told and notice:
+            return [{"output_type": "stream", "name": "stdout", "text": notice}]
+        found = outputs(told)
+        for output in found:
+            if "data" in output and not fits(output["data"].get("text/markdown", "")):
+                output["data"].pop("text/markdown", None)  # its plain text stays
+        return found
+
     tests: dict[str, list[TestResult]] = {}
     for test in verdict.tests:
         tests.setdefault(test.cell, []).append(test)
@@ -32,21 +54,26 @@ def autograded(submission: Submission, verdict: NotebookVerdict) -> Notebook:
             cell["cell_type"] = "markdown"
         if cell["cell_type"] == "markdown":
             if not is_locked(meta) and cell["id"] not in submission.given:
-                cell["source"] = sanitise.markdown(cell["source"])
+                text = notice or sanitise.markdown(cell["source"])
+                cell["source"] = text if fits(text) else NO_ROOM
             if "attachments" in cell:
-                cell["attachments"] = attachments(cell["attachments"])
+                cell["attachments"] = {} if notice else attachments(cell["attachments"])
         else:
             decided = tests.get(meta.get("grade_id", ""), [])
             if meta.get("grade") and not meta.get("solution"):
                 cell["outputs"] = [_points(decided, count, verdict.syntax_errors)]
                 if any(test.decided == "student" for test in decided):
-                    own = outputs(verdict.outputs.get(cell["id"]))
-                    cell["outputs"] += beside(own)
+                    cell["outputs"] += beside(shown(cell))
             else:
-                cell["outputs"] = outputs(verdict.outputs.get(cell["id"]))
+                cell["outputs"] = shown(cell)
             cell["execution_count"] = count
         cells.append(cell)
-    return {**submission.notebook, "cells": cells}
+    notebook = {**submission.notebook, "cells": cells}
+    code = [cell for cell in cells if cell["cell_type"] == "code" and not is_locked(nbgrader(cell))]
+    if sanitise.is_heavy([cell["source"] for cell in code]):
+        # the name of its lexer: of the ways to say it, the one that nbgrader keeps
+        notebook["metadata"] = {**notebook["metadata"], "language_info": {"name": "text"}}
+    return notebook
 
 
 def _points(tests: list[TestResult], count: int, syntax_errors: list[str]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from proctor.course.stack import own_stack
 from proctor.errors import ProctorError
 from proctor.notebook.cells import nbgrader
 from proctor.notebook.files import fetch, supporting_files
-from proctor.record.autograded import autograded
+from proctor.record.cleaner import Cleaner
 from proctor.record.gradebook import Book, Entry, Place
 from proctor.record.store import Store, Stored
 from proctor.verdict import Change, Graded, Result, TestResult, change, total
@@ -48,6 +47,7 @@ class Recorder:
         with _explained(self.course.root):
             self.resources.enter_context(self.store.alone())
         try:
+            self.clean = self.resources.enter_context(Cleaner())
             self.book = Book(self.assignment)
             self.resources.callback(self.book.close)
         except BaseException:
@@ -156,7 +156,7 @@ class Recorder:
 
     def _write(self, student: str, graded: Graded) -> None:
         """Write autograded/STUDENT/ASSIGNMENT whole: beside its place first, then moved there."""
-        notebooks = {name: autograded(*pair) for name, pair in graded.notebooks.items()}
+        notebooks = {name: self.clean(*pair) for name, pair in graded.notebooks.items()}
         submitted = self.course.folder("submitted", student, self.assignment.name)
         target = self.course.folder("autograded", student, self.assignment.name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -167,9 +167,8 @@ class Recorder:
             # what the worker had: a file that is huge, or that nobody may read, stops no run
             for name, data in supporting_files(submitted, self.assignment.files).items():
                 _place(fresh / name, data)
-            for name, notebook in notebooks.items():
-                text = json.dumps(notebook, ensure_ascii=False, sort_keys=True)
-                (fresh / f"{name}.ipynb").write_text(text + "\n", encoding="utf-8")
+            for name, text in notebooks.items():
+                (fresh / f"{name}.ipynb").write_text(text, encoding="utf-8")
             for path in fresh.rglob("*"):
                 if path.is_file():
                     path.chmod(0o444)
