@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-nbgrader lint mutants stacks fuzz bench clean
+.PHONY: help demo test quick test-nbgrader lint mutants stacks steady fuzz bench clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
@@ -19,6 +19,7 @@ help:
 	@echo 'make lint     the checks of the first kinds only'
 	@echo 'make mutants  the share of broken reference solutions that the hidden suites catch'
 	@echo 'make stacks   every right solution under all later assignments, on its own modules'
+	@echo 'make steady   1,000 gradings of right solutions on fresh inputs: none loses a point'
 	@echo 'make fuzz     10,000 malformed notebooks: each is graded or rejected, none is a crash'
 	@echo 'make bench    what grading costs, beside plain nbgrader'
 	@echo 'make clean    remove what was generated: environment, releases, grades, caches'
@@ -59,6 +60,9 @@ mutants: $(READY)
 
 stacks: $(READY)
 	$(BIN)/python -m tests.stacks
+
+steady: $(READY)
+	$(BIN)/python -m tests.steady
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz

@@ -24,9 +24,8 @@ def clamp(x, low, high):
 
 def sigmoid(x):
     """1 / (1 + exp(-x)), elementwise, without overflow in the value or on the way to it."""
-    shift = (-x).maximum(0)
-    one = (-shift).exp()
-    other = (-x - shift).exp()
+    one = (-(-x).maximum(0)).exp()  # exp(-m), with m = max(-x, 0)
+    other = (-x.maximum(0)).exp()  # exp(-x - m)
     return one / (one + other)
 
 

@@ -3,8 +3,6 @@
 Exported from source/03_layers/03_layers.ipynb by `proctor export`; edit the notebook.
 """
 
-import math
-
 import numpy as np
 
 from tinytorch import Tensor
@@ -65,7 +63,7 @@ class Linear(Module):
 
     def __init__(self, in_features, out_features, bias=True, rng=None):
         rng = np.random.default_rng() if rng is None else rng
-        bound = 1 / math.sqrt(in_features)
+        bound = in_features**-0.5
         weight = rng.uniform(-bound, bound, (in_features, out_features))
         self.weight = Tensor(weight.astype(np.float32))
         self.bias = Tensor(np.zeros(out_features, dtype=np.float32)) if bias else None

@@ -45,7 +45,7 @@ from types import FunctionType
 
 import numpy as np
 
-from proctor.testing import Misconception, lifted, same
+from proctor.testing import Misconception, assert_close, run_in_worker
 
 CUT = Misconception(
     "cut",
@@ -239,7 +239,7 @@ def _forward(
     return told, inputs, parameters
 
 
-forward = lifted(_forward)
+forward = run_in_worker(_forward)
 
 
 def on(package, *data, **options):
@@ -288,7 +288,7 @@ def flows(
     expected = np.nan_to_num(expected, posinf=0.0, neginf=0.0)
     known = dict(symptoms(*directions) if callable(symptoms) else symptoms or {})
     known[CUT] = lambda seen: expected.any() and not seen.any()
-    same(slope, expected, rtol=1e-4, atol=noise, symptoms=known)
+    assert_close(slope, expected, rtol=1e-4, atol=noise, symptoms=known)
     if reference is None:
         assert expected.any(), "nothing changes with the inputs"
         for way in directions:  # what hands its input back is connected, and does nothing
@@ -318,7 +318,7 @@ def descent(
     data = program, list(inputs), moves, list(parameters), constants, None, True, None, rate
     told, *found = forward(student, *data)
     wanted, *expected = on(reference, *data)
-    same([value for value, _, _ in told], [value for value, _, _ in wanted], rtol=1e-5)
+    assert_close([value for value, _, _ in told], [value for value, _, _ in wanted], rtol=1e-5)
     for those, right in zip(found, expected, strict=True):
         for seen, place in zip(those, right, strict=True):
-            same(seen, place, rtol=1e-4, atol=1e-6)
+            assert_close(seen, place, rtol=1e-4, atol=1e-6)

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from forward_mode import CUT, descent, flows, forward
 
-from proctor.testing import Misconception, either, kind, lifted, recognise, same, symptom
+from proctor.testing import (
+    Misconception,
+    any_passes,
+    assert_close,
+    describe_input,
+    recognise,
+    run_in_worker,
+    symptom,
+)
 
 TRANSPOSED = Misconception(
     "transposed weight",
@@ -123,7 +131,7 @@ EACH_FROM_X = Misconception(
 # Trees of modules
 
 
-@lifted
+@run_in_worker
 def walks(trees):
     """Build trees from plain data, take steps, and tell the number in each parameter found.
 
@@ -191,7 +199,7 @@ def found_in(student, *specs, symptoms=None, steps=(), expected=None):
     for spec, seen in zip(specs, told, strict=True):
         wanted = sorted(numbers(spec) if expected is None else expected)
         symptom(TWICE, len(seen) > len(wanted) and sorted(set(seen)) == wanted)
-        same(
+        assert_close(
             np.array(seen, float),
             np.array(wanted, float),
             symptoms={why: np.array(sorted(n), float) for why, n in (symptoms or {}).items()},
@@ -226,7 +234,9 @@ class TestTraversal:
     def test_own_tensors(self, student, rng):
         """parameters() finds the Tensors among a module's attributes, and nothing else."""
         one, two = some(rng, 2)
-        kind("a module with Tensors, None, a number, text, an array and a function as attributes")
+        describe_input(
+            "a module with Tensors, None, a number, text, an array and a function as attributes"
+        )
         spec = {"weight": one, "bias": None, "p": 0.5, "name": "text", "call": "function"}
         found_in(student, {**spec, "state": rng.normal(size=3), "empty": [], "scale": two})
 
@@ -234,7 +244,7 @@ class TestTraversal:
     def test_modules_in_modules(self, student, rng):
         """parameters() finds the parameters of modules in attributes, however deep."""
         a, b, c, d = some(rng, 4)
-        kind("a module in a module in a module")
+        describe_input("a module in a module in a module")
         spec = {"first": {"inner": {"weight": a}, "weight": b}, "own": c, "last": {"bias": d}}
         found_in(student, spec, symptoms={OWN_ONLY: [c]})
         deep = {"first": {"inner": {"deepest": {"weight": a}}}}
@@ -245,7 +255,7 @@ class TestTraversal:
     def test_lists_and_tuples(self, student, rng, sequence):
         """parameters() finds Tensors and modules in lists and tuples."""
         a, b, c, d = some(rng, 4)
-        kind(f"a module with a {sequence.__name__} of Tensors, modules and functions")
+        describe_input(f"a module with a {sequence.__name__} of Tensors, modules and functions")
         spec = {"own": a, "layers": sequence([{"weight": b}, "function", c, None, {"weight": d}])}
         found_in(student, spec, symptoms={NO_LISTS: [a], OWN_ONLY: [a, c]})
 
@@ -253,7 +263,7 @@ class TestTraversal:
     def test_lists_in_lists(self, student, rng):
         """parameters() finds what is in lists and tuples inside lists and tuples."""
         a, b, c, d, e = some(rng, 5)
-        kind("lists in lists and tuples in lists")
+        describe_input("lists in lists and tuples in lists")
         spec = {"own": a, "layers": [b, [{"weight": c}], ([d], {"floors": [[], [[e]]]})]}
         symptoms = {FLAT_LISTS: [a, b], NO_LISTS: [a], OWN_ONLY: [a, b, d]}
         found_in(student, spec, symptoms=symptoms)
@@ -261,7 +271,7 @@ class TestTraversal:
     @pytest.mark.points(2)
     def test_any_tree(self, student, rng):
         """parameters() finds every Tensor in any tree of modules, lists and tuples."""
-        kind("random trees of modules, lists, tuples, Tensors and other things")
+        describe_input("random trees of modules, lists, tuples, Tensors and other things")
         count = iter(range(1, 10_000))
         found_in(student, *(tree(rng, lambda: next(count)) for _ in range(20)))
 
@@ -269,16 +279,18 @@ class TestTraversal:
     def test_present_tensors_themselves(self, student, rng):
         """parameters() gives the Tensors that the module holds now, themselves: whoever changes
         them changes the module."""
-        kind("modules that get another Tensor, or one more, after parameters() was called")
+        describe_input(
+            "modules that get another Tensor, or one more, after parameters() was called"
+        )
         steps = [(7, (), "weight"), (8, ("layers",), None), (9, ("layers", 0), "bias")]
         spec = {"weight": 1, "layers": [{"weight": 2, "bias": 3}]}
         found_in(student, spec, steps=steps, expected=[2, 7, 8, 9])
-        kind("parameters whose numbers are replaced")
+        describe_input("parameters whose numbers are replaced")
         x, w = rng.normal(size=(2, 4))
-        same(moved(student, x, w), x * (w + 1))
+        assert_close(moved(student, x, w), x * (w + 1))
 
 
-@lifted
+@run_in_worker
 def moved(x, w):
     """What a module returns after 1 was added to what parameters() gave."""
 
@@ -303,7 +315,7 @@ class TestSharedOnce:
         """The parameters of a layer that is used twice are in the list once."""
         a, b, c = some(rng, 3)
         shared = {"same": 1, "weight": a, "bias": b}
-        kind("a module that stands twice in one list, then in two other modules")
+        describe_input("a module that stands twice in one list, then in two other modules")
         found_in(
             student,
             {"layers": [shared, "function", shared], "own": c},
@@ -314,7 +326,9 @@ class TestSharedOnce:
     def test_tied_weight(self, student, rng):
         """A Tensor that two modules share is in the list once."""
         a, b, c = some(rng, 3)
-        kind("a Tensor in two modules, in a module and a list inside it, twice in one module")
+        describe_input(
+            "a Tensor in two modules, in a module and a list inside it, twice in one module"
+        )
         found_in(
             student,
             {"read": {"weight": a, "bias": b}, "write": {"weight": a, "bias": c}},
@@ -327,16 +341,16 @@ class TestSharedOnce:
     def test_equal_is_not_the_same(self, student, rng, where):
         """Two parameters with equal numbers are two parameters."""
         value = rng.normal(size=3)
-        kind(f"different Tensors with equal numbers in {where}")
+        describe_input(f"different Tensors with equal numbers in {where}")
         together = where == "one module"
         seen = equals(student, value, together)
         symptom(BY_VALUE, len(seen) == 1)
-        same(np.array(seen), np.tile(value, (2 if together else 4, 1)))
+        assert_close(np.array(seen), np.tile(value, (2 if together else 4, 1)))
 
     @pytest.mark.points(2)
     def test_any_shared_tree(self, student, rng):
         """parameters() lists each parameter once, in however many ways it can be reached."""
-        kind("random trees in which Tensors and modules stand at several places")
+        describe_input("random trees in which Tensors and modules stand at several places")
 
         def leaf():
             k = int(rng.integers(1, 4))
@@ -345,7 +359,7 @@ class TestSharedOnce:
         found_in(student, *(tree(rng, leaf) for _ in range(20)))
 
 
-@lifted
+@run_in_worker
 def equals(value, together):
     """The parameters of one module that holds two Tensors with equal numbers, or of two such."""
     import numpy as np
@@ -360,7 +374,7 @@ def equals(value, together):
     return [parameter.data for parameter in model.parameters()]
 
 
-@lifted
+@run_in_worker
 def modes(spec, steps):
     """The mode of every module in a tree, at the start and after the steps; 1.0 is training.
 
@@ -399,8 +413,8 @@ def modes(spec, steps):
 def check_modes(student, spec, steps, expected, symptoms=None):
     """Assert that all modules of a tree start in training mode, and their modes after the steps."""
     before, after = modes(student, spec, steps)
-    same(before, [1.0] * len(expected))
-    same(after, np.array(expected, float), symptoms=symptoms)
+    assert_close(before, [1.0] * len(expected))
+    assert_close(after, np.array(expected, float), symptoms=symptoms)
 
 
 class TestMode:
@@ -408,7 +422,7 @@ class TestMode:
     def test_eval_reaches_modules(self, student):
         """eval() switches a module and all modules in its attributes, however deep, to use; before
         it they are in training mode."""
-        kind("a module in a module in a module")
+        describe_input("a module in a module in a module")
         spec = {"first": {"inner": {"probe": {}}}, "probe": {}, "p": 0.5}
         symptoms = {NOT_INSIDE: lambda now: now.any() and not now.all()}
         check_modes(student, spec, [("eval", ())], [0] * 5, symptoms)
@@ -420,7 +434,7 @@ class TestMode:
             ("a list and a tuple of modules", [{}, "function"], ({}, {}), 4),
             ("lists in lists", [[{}], [["function", {}]]], ([({},)],), 4),
         ):
-            kind(text)
+            describe_input(text)
             symptoms = {NOT_INSIDE: lambda now: now.any() and not now.all()}
             spec = {"layers": layers, "more": more}
             check_modes(student, spec, [("eval", ())], [0] * count, symptoms)
@@ -430,10 +444,10 @@ class TestMode:
         """train() switches a module and all modules inside back to training mode, and leaves the
         modules around it alone."""
         spec = {"first": {}, "block": {"layers": [[{}], {"inner": {}}]}}
-        kind("eval() of a model, then train() of a block in it")
+        describe_input("eval() of a model, then train() of a block in it")
         steps = [("eval", ()), ("train", ("block",))]
         check_modes(student, spec, steps, [0, 1, 1, 1, 1, 0])
-        kind("train() of a model in which a block is in use")
+        describe_input("train() of a model in which a block is in use")
         check_modes(student, spec, [("eval", ("block",)), ("train", ())], [1] * 6)
         check_modes(student, spec, [("eval", ("block",))], [1, 0, 0, 0, 0, 1])
 
@@ -441,7 +455,7 @@ class TestMode:
     def test_modules_are_separate(self, student):
         """eval() changes the mode of this model only."""
         spec = {"mine": {"probe": {}}, "other": [{"probe": {}}, {}]}
-        kind("two models, one of which is switched")
+        describe_input("two models, one of which is switched")
         symptoms = {EVERYWHERE: lambda now: not now.any()}
         check_modes(student, spec, [("eval", ("mine",))], [0, 0, 1, 1, 1, 1], symptoms)
 
@@ -449,14 +463,14 @@ class TestMode:
     def test_return_the_module(self, student, rng):
         """train() and eval() return the module, switched, so that model.eval()(x) works."""
         x = numbers_away_from_zero(rng, 40)
-        kind("the values of eval(), and of train() after it")
+        describe_input("the values of eval(), and of train() after it")
         with recognise(NO_RETURN, TypeError):
             used, trained = returned(student, x)
-        same(used, x)
-        same(trained, 2 * x)
+        assert_close(used, x)
+        assert_close(trained, 2 * x)
 
 
-@lifted
+@run_in_worker
 def returned(x):
     """What the results of eval(), and of train() after it, return for x.
 
@@ -475,7 +489,7 @@ def returned(x):
 # Linear
 
 
-@lifted
+@run_in_worker
 def affine(x, weight, bias):
     """What a Linear with these parameters returns."""
     import numpy as np
@@ -486,7 +500,7 @@ def affine(x, weight, bias):
     return layer(Tensor(np.array(x))).data
 
 
-@lifted
+@run_in_worker
 def anatomy(n, m):
     """Of a new Linear: which parameters are Tensors, their arrays, and how many Tensors it keeps
     after it was called."""
@@ -499,7 +513,7 @@ def anatomy(n, m):
     return tensors, arrays, kept
 
 
-@lifted
+@run_in_worker
 def drawn(shape, seeds):
     """The weight of a Linear for each seed; a repeated generator is `None` in the list of seeds."""
     import numpy as np
@@ -524,15 +538,15 @@ class TestLinear:
         """weight has the shape (in_features, out_features), bias (out_features,), and both are
         Tensors in float32, the only ones that a layer keeps."""
         n, m = (int(k) for k in rng.choice(np.arange(2, 12), 2, replace=False))
-        kind("a layer with different numbers of inputs and outputs")
+        describe_input("a layer with different numbers of inputs and outputs")
         tensors, arrays, kept = anatomy(student, n, m)
         symptom(ARRAYS, not all(tensors))
         weight, bias = arrays
-        same(weight.shape, (n, m), symptoms={TRANSPOSED: (m, n)})
-        same(bias.shape, (m,))
+        assert_close(weight.shape, (n, m), symptoms={TRANSPOSED: (m, n)})
+        assert_close(bias.shape, (m,))
         symptom(FLOAT64, np.float64 in (weight.dtype, bias.dtype))
         assert weight.dtype == bias.dtype == np.float32
-        kind("a layer that was called")
+        describe_input("a layer that was called")
         symptom(KEPT_TENSOR, kept > 2)
 
     @pytest.mark.points(2)
@@ -544,17 +558,19 @@ class TestLinear:
             for dtype in (np.float32, np.float64):
                 sizes = ((*leading, n), (n, m), (m,))
                 x, w, b = (rng.normal(size=size).astype(dtype) for size in sizes)
-                kind(f"a {np.dtype(dtype).name} input with {len(leading) + 1} axes")
-                same(affine(student, x, w, b), x @ w + b, symptoms={NO_BIAS: x @ w}, dtype=dtype)
+                describe_input(f"a {np.dtype(dtype).name} input with {len(leading) + 1} axes")
+                assert_close(
+                    affine(student, x, w, b), x @ w + b, symptoms={NO_BIAS: x @ w}, dtype=dtype
+                )
 
     @pytest.mark.points(1)
     def test_without_bias(self, student, rng):
         """With bias=False the bias is None and the result x @ weight."""
         n, m = (int(k) for k in rng.choice(np.arange(2, 9), 2, replace=False))
         x = rng.normal(size=(5, n)).astype(np.float32)
-        kind("a layer without bias")
+        describe_input("a layer without bias")
         for layer in (student.Linear(n, m, bias=False), student.Linear(n, m, False)):
-            same(layer(student.Tensor(x)).data, x @ layer.weight.data)
+            assert_close(layer(student.Tensor(x)).data, x @ layer.weight.data)
             assert layer.bias is None
 
     @pytest.mark.points(7)
@@ -563,7 +579,7 @@ class TestLinear:
         """Linear is made of Tensor operations, so a derivative comes through to input, weight and
         bias."""
         n, m = (int(k) for k in rng.choice(np.arange(2, 7), 2, replace=False))
-        kind(f"the derivative by the {moving}, alone")
+        describe_input(f"the derivative by the {moving}, alone")
         inputs = [rng.normal(size=size) for size in ((3, n), (n, m), (m,))]
         still = {0, 1, 2} - {["input", "weight", "bias"].index(moving)}
         flows(student, rng, LINEAR, inputs, still=still)
@@ -574,7 +590,7 @@ class TestInit:
     def test_size_of_weights(self, student, rng):
         """The standard deviation of new weights goes with 1/√in_features: it is between 0.4 and 1.6
         times that."""
-        kind("layers with 100 inputs, 900 outputs, and the reverse")
+        describe_input("layers with 100 inputs, 900 outputs, and the reverse")
         shapes, spreads = ((100, 900), (900, 100)), []
         for shape in shapes:
             (weight,) = drawn(student, shape, [int(rng.integers(1 << 30))])
@@ -595,7 +611,7 @@ class TestInit:
         small as they."""
         n, m = 200, 60
         (weight,) = drawn(student, (n, m), [int(rng.integers(1 << 30))])
-        kind("the weights of a layer with 200 inputs and 60 outputs")
+        describe_input("the weights of a layer with 200 inputs and 60 outputs")
         spread = float(weight.std())
         symptom(POSITIVE, abs(weight.mean()) > 0.5 * spread > 0)
         assert weight.shape in ((n, m), (m, n)) and spread > 0 and abs(weight.mean()) < 0.1 * spread
@@ -603,7 +619,7 @@ class TestInit:
             likeness = np.corrcoef(rows) - np.eye(len(rows))
             assert np.abs(likeness).max() < 0.8
         assert len(np.unique(weight)) > weight.size // 4
-        kind("the bias of a layer with 200 inputs")
+        describe_input("the bias of a layer with 200 inputs")
         bias = student.Linear(n, m).bias.data
         assert np.isfinite(bias).all() and np.abs(bias).max() < 8 / np.sqrt(n)
 
@@ -612,16 +628,16 @@ class TestInit:
         """The same seed gives the same weights, another seed or a second layer from the same
         generator gives others."""
         seed = int(rng.integers(1 << 30))
-        kind("layers that are given generators")
+        describe_input("layers that are given generators")
         first, again, next_one, other = drawn(student, (5, 7), [seed, seed, None, seed + 1])
-        same(again, first, symptoms={RNG_UNUSED: lambda _: True})
+        assert_close(again, first, symptoms={RNG_UNUSED: lambda _: True})
         symptom(SEEDED, np.array_equal(first, next_one) or np.array_equal(first, other))
         assert first.size == next_one.size == other.size == 35
 
     @pytest.mark.points(1)
     def test_fresh_without_generator(self, student):
         """Without a generator each layer draws weights of its own."""
-        kind("two layers made without rng")
+        describe_input("two layers made without rng")
         first, second = student.Linear(6, 5).weight.data, student.Linear(6, 5).weight.data
         symptom(SEEDED, np.array_equal(first, second))
         assert first.shape == second.shape and first.size == 30
@@ -630,7 +646,7 @@ class TestInit:
 # Dropout
 
 
-@lifted
+@run_in_worker
 def dropped(cases):
     """What a Dropout in training mode returns, call by call: cases are (x, p, seed, calls).
 
@@ -654,7 +670,7 @@ def dropped(cases):
     return told
 
 
-@lifted
+@run_in_worker
 def in_use(x, p):
     """What a new Dropout returns, and after eval()."""
     import numpy as np
@@ -665,7 +681,7 @@ def in_use(x, p):
     return before, layer(Tensor(np.array(x))).data
 
 
-@lifted
+@run_in_worker
 def in_use_alone(x, p):
     """The same, where `training` is set by hand: another's eval() is not to be paid for."""
     import numpy as np
@@ -689,25 +705,30 @@ class TestDropout:
     def test_zero_or_scaled(self, student, rng):
         """In training mode each entry becomes 0 or x / (1 - p)."""
         x, p = numbers_away_from_zero(rng, (20, 30)), float(rng.uniform(0.15, 0.4))
-        kind("a 2-D input with p below a half, in a new layer")
-        [([y], *_)] = dropped(student, [(x, p, a_seed(rng), 1)])
-        assert y.shape == x.shape and 0 < (y == 0).sum() < x.size
-        alive = y != 0
-        same(
-            y,
-            np.where(alive, x / np.float32(1 - p), 0),
-            symptoms={
-                NOT_INVERTED: np.where(alive, x, 0),
-                KEEPS_P: np.where(alive, x / np.float32(p), 0),
-            },
-        )
+        describe_input("a 2-D input with p below a half, in a new layer")
+        inputs = x, x.astype(float)
+        for x, ([y], *_) in zip(
+            inputs, dropped(student, [(x, p, a_seed(rng), 1) for x in inputs]), strict=True
+        ):
+            assert y.shape == x.shape and 0 < (y == 0).sum() < x.size
+            alive = y != 0
+            assert_close(
+                y,
+                np.where(alive, x / x.dtype.type(1 - p), 0),
+                rtol=1e-5 if x.dtype == np.float32 else 1e-10,
+                atol=0,
+                symptoms={
+                    NOT_INVERTED: np.where(alive, x, 0),
+                    KEEPS_P: np.where(alive, x / x.dtype.type(p), 0),
+                },
+            )
 
     @pytest.mark.points(1)
     def test_share(self, student, rng):
         """An entry is dropped with probability p, independently of all others; p is 0.5 unless
         given."""
         x = numbers_away_from_zero(rng, (100, 200))
-        kind("20,000 numbers")
+        describe_input("20,000 numbers")
         chances = (0.2, 0.8, None)
         told = dropped(student, [(x, p, a_seed(rng), 1) for p in chances])
         for p, ([y], *_) in zip(chances, told, strict=True):
@@ -725,7 +746,7 @@ class TestDropout:
     def test_identity_in_use(self, student, rng):
         """After eval() Dropout, which dropped before, returns its input unchanged."""
         x, p = numbers_away_from_zero(rng, (20, 30)), float(rng.uniform(0.2, 0.4))
-        kind("a layer after eval()")
+        describe_input("a layer after eval()")
         symptoms = {
             SCALED_IN_USE: lambda y: np.allclose(y, x * (1 - p)) or np.allclose(y, x / (1 - p)),
             ALWAYS_ON: lambda y: (y == 0).any(),
@@ -733,10 +754,10 @@ class TestDropout:
 
         def check(driver):
             before, after = driver(student, x, p)
-            same(after, x, symptoms=symptoms)
+            assert_close(after, x, symptoms=symptoms)
             assert before.shape == x.shape and (before == 0).any()
 
-        either(lambda: check(in_use), lambda: check(in_use_alone))
+        any_passes(lambda: check(in_use), lambda: check(in_use_alone))
 
     @pytest.mark.points(0.5)
     def test_new_mask_each_call(self, student, rng):
@@ -744,12 +765,12 @@ class TestDropout:
         x = numbers_away_from_zero(rng, 400)
         cases = [(x, 0.5, a_seed(rng), 3), (x, 0.5, None, 1), (x, 0.5, None, 1)]
         told = [results for results, *_ in dropped(student, cases)]
-        kind("three calls of one layer, on the same input")
+        describe_input("three calls of one layer, on the same input")
         masks = [y == 0 for y in told[0]]
         again = any(np.array_equal(mask, masks[1]) for mask in (masks[0], masks[2]))
         symptom(ONE_MASK, again and 0 < masks[1].sum() < masks[1].size)
         assert not again and all(0 < mask.sum() < x.size == mask.size for mask in masks)
-        kind("two layers without rng")
+        describe_input("two layers without rng")
         one, two = told[1][0] == 0, told[2][0] == 0
         symptom(SEEDED, np.array_equal(one, two))
         assert 0 < one.sum() < x.size == one.size and 0 < two.sum() < x.size == two.size
@@ -758,11 +779,11 @@ class TestDropout:
     def test_generator_decides(self, student, rng):
         """The same seed gives the same sequence of masks, another seed another."""
         x, seed = numbers_away_from_zero(rng, 400), a_seed(rng)
-        kind("layers that are given generators")
+        describe_input("layers that are given generators")
         cases = [(x, 0.5, seed, 3), (x, 0.5, seed, 3), (x, 0.5, seed + 1, 1)]
         first, again, other = (np.array(results) for results, *_ in dropped(student, cases))
         assert first.shape == (3, 400) and (first == 0).any() and (first != 0).any()
-        same(again, first, symptoms={RNG_UNUSED: lambda _: True})
+        assert_close(again, first, symptoms={RNG_UNUSED: lambda _: True})
         symptom(SEEDED, np.array_equal(first[0] == 0, other[0] == 0))
 
     @pytest.mark.points(0.5)
@@ -770,42 +791,44 @@ class TestDropout:
         """With p = 1 everything becomes 0, without a warning; with p = 0 the input comes back."""
         x = numbers_away_from_zero(rng, (10, 10))
         for p in (1.0, 1):
-            kind("p = 1")
+            describe_input("p = 1")
             with recognise(ZERO_BY_ZERO, ZeroDivisionError):
                 [([y], _, _, warnings)] = dropped(student, [(x, p, 0, 1)])
-            same(y, np.zeros_like(x), symptoms={ZERO_BY_ZERO: lambda y: not np.isfinite(y).any()})
+            assert_close(
+                y, np.zeros_like(x), symptoms={ZERO_BY_ZERO: lambda y: not np.isfinite(y).any()}
+            )
             symptom(ZERO_BY_ZERO, warnings != 0)
-        kind("p = 0")
+        describe_input("p = 0")
         for [y], *_ in dropped(student, [(x, 0, 0, 1), (x, 0.0, 0, 1)]):
-            same(y, x)
+            assert_close(y, x)
 
     @pytest.mark.points(0.5)
     def test_dtype_and_input(self, student, rng):
         """The result has the dtype of the input, the input stays as it is, and the layer, which
         drops, has no parameters, also after it was called."""
         x = numbers_away_from_zero(rng, (10, 10))
-        kind("a float32 input, then a float64 one")
+        describe_input("a float32 input, then a float64 one")
         for dtype in (np.float32, np.float64):
             [([y], after, kept, _)] = dropped(student, [(x.astype(dtype), 0.3, a_seed(rng), 1)])
             assert y.dtype == dtype and 0 < (y == 0).sum() < x.size
-            same(after, x, dtype=dtype)
+            assert_close(after, x, dtype=dtype)
             symptom(KEPT_TENSOR, kept != 0)
 
     @pytest.mark.points(4)
     def test_connected(self, student, rng):
         """The derivative comes through where an entry survives, scaled like the entry."""
         x, way = numbers_away_from_zero(rng, (5, 8)).astype(float), rng.normal(size=(5, 8))
-        kind("the derivative by the input")
+        describe_input("the derivative by the input")
         program = "Dropout(0.4, rng=np.random.default_rng(7))"
         [(value, slope, _)], _, _ = forward(student, program, [x], [([way], [])])
         assert value.shape == x.shape and value.any() and not value.all()
-        same(slope, way * value / x, rtol=1e-6, symptoms={CUT: lambda seen: not seen.any()})
+        assert_close(slope, way * value / x, rtol=1e-6, symptoms={CUT: lambda seen: not seen.any()})
 
 
 # Sequential and Residual
 
 
-@lifted
+@run_in_worker
 def chains(names, x, a, b, w):
     """What these models return: functions scale, shift and square, and a module."""
     import numpy as np
@@ -845,29 +868,29 @@ class TestSequential:
         x, w = rng.normal(size=(4, 3)), rng.normal(size=(3, 3))
         a, b = (float(number) for number in rng.uniform(1.5, 3, size=2))
         told = chains(student, ("order", "mixed", "nested"), x, a, b, w)
-        kind("three functions as layers")
+        describe_input("three functions as layers")
         wrong = {BACKWARDS: (x * x + b) * a, EACH_FROM_X: x * x}
-        same(told["order"], (x * a + b) ** 2, symptoms=wrong)
-        kind("a function between two modules")
-        same(told["mixed"], (x @ w + b) @ w)
-        kind("models as layers")
-        same(told["nested"], ((x * a) ** 2 + b) * a)
-        kind("one layer, and none")
+        assert_close(told["order"], (x * a + b) ** 2, symptoms=wrong)
+        describe_input("a function between two modules")
+        assert_close(told["mixed"], (x @ w + b) @ w)
+        describe_input("models as layers")
+        assert_close(told["nested"], ((x * a) ** 2 + b) * a)
+        describe_input("one layer, and none")
         told = chains(student, ("one", "none"), x, a, b, w)
-        same(told["one"], x + b)
-        same(told["none"], x)
+        assert_close(told["one"], x + b)
+        assert_close(told["none"], x)
 
     @pytest.mark.points(3)
     def test_connected(self, student, rng):
         """A derivative comes through a Sequential to its input and its parameters."""
-        kind("the derivative by the input and by a matrix inside")
+        describe_input("the derivative by the input and by a matrix inside")
         program = "lambda x, w: Sequential(lambda t: t @ w, tanh, lambda t: t * t)(x)"
         inputs = [rng.normal(size=(4, 3)), rng.normal(size=(3, 5))]
         for still in ((1,), (0,)):
             flows(student, rng, program, inputs, still=still)
 
 
-@lifted
+@run_in_worker
 def residuals(x, a):
     """What a Residual of a few functions, of one, and of none returns."""
 
@@ -886,22 +909,22 @@ class TestResidual:
     def test_values(self, student, rng):
         """Residual adds its input to what its layers make of it."""
         x, a = rng.normal(size=(4, 3)), float(rng.uniform(1.5, 3))
-        kind("three layers, one, and none")
+        describe_input("three layers, one, and none")
         told = residuals(student, x, a)
         for seen, right in zip(told, (x + (x * a) ** 2 * a, x + x * x, 2 * x), strict=True):
-            same(seen, right)
+            assert_close(seen, right)
 
     @pytest.mark.points(2)
     def test_connected(self, student, rng):
         """A derivative comes through both ways of a Residual, to its input and its parameters."""
-        kind("the derivative by the input and by a matrix inside")
+        describe_input("the derivative by the input and by a matrix inside")
         program = "lambda x, w: Residual(lambda t: t @ w, tanh)(x)"
         inputs = [rng.normal(size=(4, 3)), rng.normal(size=(3, 3))]
         for still in ((1,), (0,)):
             flows(student, rng, program, inputs, still=still)
 
 
-@lifted
+@run_in_worker
 def broken(x):
     """The numbers that the student's counterexample leaves after hasty_eval, and after eval."""
 
@@ -923,7 +946,7 @@ class TestBug:
     def test_breaks_it(self, student, rng):
         """hasty_eval leaves a layer of your model in training mode, and eval() does not."""
         x = numbers_away_from_zero(rng, (8, 8))
-        kind("numbers other than 0")
+        describe_input("numbers other than 0")
         hasty, right = broken(student, x)
         assert (hasty == 0).any() and (right != 0).all()
 
@@ -945,7 +968,7 @@ def numpy_model(x, w1, b1, inner, scale, w2, w3, b3):
     return (x + np.tanh(x @ w2)) @ w3 + b3
 
 
-@lifted
+@run_in_worker
 def inspected(x, program):
     """Of a model: its parameters' arrays before and after a call, answers in training mode (two),
     in use (two), and in training again (two)."""
@@ -967,18 +990,18 @@ class TestWhole:
     @pytest.mark.points(5)
     def test_answers(self, student, rng):
         """A model of all layers, and of a module of its own, gives the right answers in use."""
-        kind("five layers in use, with random parameters")
+        describe_input("five layers in use, with random parameters")
         x, parameters = rng.normal(size=(6, 3)), [rng.normal(size=shape) for shape in SHAPES]
         still = [np.zeros(x.shape)], [np.zeros(shape) for shape in SHAPES]
         told, _, _ = forward(student, f"{MODEL}.eval()", [x], [still], parameters)
-        same(told[0][0], numpy_model(x, *parameters))
+        assert_close(told[0][0], numpy_model(x, *parameters))
 
     @pytest.mark.points(4)
     def test_parameters(self, student, rng):
         """parameters() of such a model finds all there are, each once, in float32, also where a
         block is used twice, and two layers start with equal biases."""
         x = rng.normal(size=(6, 3)).astype(np.float32)
-        kind("five layers, then the same twice in a larger model")
+        describe_input("five layers, then the same twice in a larger model")
         twice = f"(lambda m: Sequential(m, Linear(2, 3), Linear(3, 3), m))({MODEL})"
         for program, shapes in ((MODEL, SHAPES), (twice, (*SHAPES, (2, 3), (3,), (3, 3), (3,)))):
             before, after, _ = inspected(student, x, program)
@@ -991,24 +1014,24 @@ class TestWhole:
         """Such a model answers differently at each call while it learns, and always the same in
         use; train() undoes eval()."""
         x = rng.normal(size=(6, 3)).astype(np.float32)
-        kind("five layers, a Dropout among them")
+        describe_input("five layers, a Dropout among them")
         _, _, (one, two, used, again, three, four) = inspected(student, x, MODEL)
         assert {answer.shape for answer in (one, two, used, again, three, four)} == {(6, 2)}
-        same(again, used, atol=0, symptoms={ALWAYS_ON: lambda _: True})
+        assert_close(again, used, atol=0, symptoms={ALWAYS_ON: lambda _: True})
         for first, second in ((one, two), (two, used), (three, four)):
             assert not np.allclose(first, second)
 
     @pytest.mark.points(4)
     def test_slopes(self, student, rng):
         """The slope of a model's answer comes through to its input and to every parameter."""
-        kind("five layers in use, all moving together")
+        describe_input("five layers in use, all moving together")
         x, parameters = rng.normal(size=(6, 3)), [rng.normal(size=shape) for shape in SHAPES]
         flows(student, rng, f"{MODEL}.eval()", [x], parameters=parameters)
 
     @pytest.mark.points(4)
     def test_descent(self, student, reference, rng):
         """A model of your layers learns, step by step as the reference does."""
-        kind("twelve steps of a small model, each along a random direction")
+        describe_input("twelve steps of a small model, each along a random direction")
         x = rng.normal(size=(8, 3))
         constants = {"x": x, "y": np.stack([x.sum(1), x[:, 0] * x[:, 1]], axis=1)}
         parameters = [rng.normal(size=shape) for shape in ((3, 6), (6,), (6, 2), (2,))]

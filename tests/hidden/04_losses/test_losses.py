@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from forward_mode import descent, flows, forward
 
-from proctor.testing import Misconception, either, kind, lifted, recognise, same
+from proctor.testing import (
+    Misconception,
+    any_passes,
+    assert_close,
+    describe_input,
+    recognise,
+    run_in_worker,
+)
 
 SUMMED = Misconception(
     "sum for mean",
@@ -130,7 +137,7 @@ def answers(rng, shape):
     return rng.uniform(0.05, 0.95, size=shape), rng.permutation(targets).reshape(shape)
 
 
-@lifted
+@run_in_worker
 def losses(name, cases, strict):
     """The losses of cases (inputs, targets, whether the targets become a Tensor).
 
@@ -158,7 +165,7 @@ def keeps_dtype(student, name, make):
     """Only dtypes are judged, and that something else than the input comes back."""
     for dtype in (np.float32, np.float64):
         inputs, targets = make(dtype)
-        kind(f"inputs in {np.dtype(dtype)}")
+        describe_input(f"inputs in {np.dtype(dtype)}")
         loss = loss_of(student, name, inputs, targets)
         assert type(loss) in (np.ndarray, np.float32, np.float64) and loss.shape != inputs.shape
         assert loss.dtype == dtype
@@ -170,7 +177,7 @@ class TestMse:
     def test_value(self, student, rng, shape):
         """mse_loss is the mean of the squared differences over all entries, a single number."""
         predictions, targets = rng.normal(size=shape), rng.normal(size=shape)
-        kind(f"float64 predictions and targets of shape {shape}, then equal ones")
+        describe_input(f"float64 predictions and targets of shape {shape}, then equal ones")
         error = predictions - targets
         symptoms = {
             SUMMED: is_one_of(*((error**2).sum() / n for n in (1, shape[0], shape[-1]))),
@@ -178,14 +185,14 @@ class TestMse:
         }
         cases = [(predictions, targets, False), (targets, targets, False)]
         loss, nothing = losses(student, "mse_loss", cases, False)
-        same(loss, (error**2).mean(), symptoms=symptoms)
-        same(nothing, 0.0)
+        assert_close(loss, (error**2).mean(), symptoms=symptoms)
+        assert_close(nothing, 0.0)
 
     @pytest.mark.points(1)
     def test_targets_are_arrays_or_tensors(self, student, rng):
         """The targets of mse_loss may be a Tensor, or an array of floats or integers."""
         predictions, targets = rng.normal(size=(5, 2)), rng.integers(-3, 4, size=(5, 2))
-        kind("targets in an array of integers, in one of floats, in a Tensor")
+        describe_input("targets in an array of integers, in one of floats, in a Tensor")
         floats = targets.astype(float)
         those = [(targets, False), (floats, False), (floats, True)]
         told = losses(student, "mse_loss", [(predictions, *each) for each in those], False)
@@ -201,11 +208,11 @@ class TestMse:
         """The derivative of mse_loss reaches the predictions: it is made of Tensor operations."""
         predictions, targets = rng.normal(size=(2, 4, 3))
         program = "lambda predictions: mse_loss(predictions, targets)"
-        kind("random predictions and targets")
+        describe_input("random predictions and targets")
         flows(student, rng, program, [predictions], constants={"targets": targets})
 
 
-@lifted
+@run_in_worker
 def hasty():
     """The student's counterexample: predictions, targets, and what hasty_loss makes of them."""
     import numpy as np
@@ -220,7 +227,7 @@ class TestBug:
     def test_breaks_it(self, student):
         """Your predictions and targets hold the same numbers, and hasty_loss is not 0."""
         predictions, targets, loss = hasty(student)
-        same(np.ravel(predictions), np.ravel(targets))
+        assert_close(np.ravel(predictions), np.ravel(targets))
         assert predictions.size > 1 and abs(float(loss)) > 1e-6
 
 
@@ -229,7 +236,7 @@ class TestCrossEntropy:
     def test_value(self, student, rng):
         """cross_entropy is the mean over the examples of -log softmax at the right class."""
         logits, targets = classes(rng, 5, 4)
-        kind("float64 logits of shape (5, 4) and an array of 5 class indices")
+        describe_input("float64 logits of shape (5, 4) and an array of 5 class indices")
         rows, log_p, expected = np.arange(5), log_softmax(logits), surprise(logits, targets)
         symptoms = {
             SUMMED: 5 * expected,
@@ -239,8 +246,12 @@ class TestCrossEntropy:
             NOT_NORMALISED: -logits[rows, targets].mean(),
             WRONG_AXIS: -log_softmax(logits, axis=0)[rows, targets].mean(),
         }
-        same(loss_of(student, "cross_entropy", logits, targets), expected, symptoms=symptoms)
-        kind("logits of many shapes: one example, two classes, all of one class, equal logits")
+        assert_close(
+            loss_of(student, "cross_entropy", logits, targets), expected, symptoms=symptoms
+        )
+        describe_input(
+            "logits of many shapes: one example, two classes, all of one class, equal logits"
+        )
         for n, c in ((6, 3), (2, 2), (9, 2), (3, 8)):
             logits, targets = classes(rng, n, c)
             logits += rng.uniform(-20, 20, size=(n, 1))
@@ -248,7 +259,7 @@ class TestCrossEntropy:
             cases = [(logits, targets, False), (logits, alike, False), (0 * logits, alike, False)]
             told = losses(student, "cross_entropy", cases, False)
             for loss, (inputs, right, _) in zip(told, cases, strict=True):
-                same(loss, surprise(inputs, right))
+                assert_close(loss, surprise(inputs, right))
 
     @pytest.mark.points(1)
     def test_equal_logits_cost_log_c(self, student, rng):
@@ -256,19 +267,19 @@ class TestCrossEntropy:
         drawn = rng.integers([2, 1, -50], [31, 9, 51], (10, 3)).tolist()
         drawn = [(2, 1, 0), (30, 8, -50), *drawn]
         cases = [(np.full((n, c), float(v)), np.arange(n) % c, False) for c, n, v in drawn]
-        kind("examples with equal logits, from 2 to 30 of them")
+        describe_input("examples with equal logits, from 2 to 30 of them")
         for loss, (c, n, _) in zip(
             losses(student, "cross_entropy", cases, False), drawn, strict=True
         ):
             symptoms = {SUMMED: n * np.log(c), SIGN: -np.log(c), WRONG_AXIS: np.log(n)}
-            same(loss, np.log(c), symptoms=symptoms)
+            assert_close(loss, np.log(c), symptoms=symptoms)
 
     @pytest.mark.points(2)
     def test_targets_are_lists_or_arrays(self, student, rng):
         """The targets of cross_entropy may be a list of class indices, or any integer array."""
         logits, targets = classes(rng, 7, 5)
         those = [targets, targets.astype(np.int32), targets.astype(np.uint8), targets.tolist()]
-        kind("targets in arrays of integers, small ones and unsigned ones, and in a list")
+        describe_input("targets in arrays of integers, small ones and unsigned ones, and in a list")
         with recognise(NEEDS_ARRAY, AttributeError, TypeError):
             told = losses(student, "cross_entropy", [(logits, t, False) for t in those], False)
         assert np.ptp(np.array(told, float)) < 1e-9 and told[0].shape != logits.shape
@@ -277,10 +288,10 @@ class TestCrossEntropy:
     def test_one_example(self, student, rng):
         """A batch of one example costs its -log softmax at the right class, a single number."""
         logits, targets = classes(rng, 1, 6)
-        kind("logits of shape (1, 6) and one class index")
+        describe_input("logits of shape (1, 6) and one class index")
         expected = surprise(logits, targets)
         loss = loss_of(student, "cross_entropy", logits, targets)
-        same(loss, expected, symptoms={ALL_ENTRIES: expected / 6})
+        assert_close(loss, expected, symptoms={ALL_ENTRIES: expected / 6})
 
     @pytest.mark.points(1)
     def test_dtype(self, student, rng):
@@ -293,7 +304,7 @@ class TestCrossEntropy:
         """The derivative of cross_entropy reaches the logits: it is made of Tensor operations."""
         logits, targets = classes(rng, 4, 3)
         program = "lambda logits: cross_entropy(logits, targets)"
-        kind("logits of moderate size, then equal ones")
+        describe_input("logits of moderate size, then equal ones")
         for inputs in (logits, np.full((2, 3), 0.5)):
             constants = {"targets": targets[: len(inputs)]}
             flows(student, rng, program, [inputs], constants=constants)
@@ -314,21 +325,21 @@ class TestStable:
         """A logit that is too small by 20,000 costs 20,000, not infinity."""
         logits, chosen = confident(rng, 5, 4)
         logits, targets = logits.astype(dtype), (chosen + 1) % 4
-        kind(f"logits around ±10,000 in {np.dtype(dtype)}")
+        describe_input(f"logits around ±10,000 in {np.dtype(dtype)}")
         symptoms = {LOG_OF_ZERO: lambda seen: not np.isfinite(seen).all() or (seen < 1000).all()}
         loss = loss_of(student, "cross_entropy", logits, targets)
-        same(loss, surprise(logits, targets), rtol=1e-5, symptoms=symptoms)
+        assert_close(loss, surprise(logits, targets), rtol=1e-5, symptoms=symptoms)
 
     @pytest.mark.points(1)
     def test_confident_and_right(self, student, rng):
         """A right class that leads by 20,000 costs nothing, a wrong one something."""
         logits, targets = confident(rng, 5, 4)
-        kind("logits around ±10,000, the largest at the right class")
+        describe_input("logits around ±10,000, the largest at the right class")
         symptoms = {LOG_OF_ZERO: lambda seen: not np.isfinite(seen).all()}
         cases = [(logits, targets, False), (logits, (targets + 1) % 4, False)]
         right, wrong = losses(student, "cross_entropy", cases, False)
-        same(right, 0.0, symptoms=symptoms)
-        kind("logits around ±10,000, the largest at a wrong class")
+        assert_close(right, 0.0, symptoms=symptoms)
+        describe_input("logits around ±10,000, the largest at a wrong class")
         assert abs(wrong) > 1
 
     @pytest.mark.points(2)
@@ -336,7 +347,7 @@ class TestStable:
         """Large logits cause no overflow, no division by zero and no NaN, not even on the way."""
         logits, chosen = confident(rng, 6, 3)
         targets = (chosen + np.arange(6)) % 3
-        kind("logits around ±10,000, some examples right and some wrong")
+        describe_input("logits around ±10,000, some examples right and some wrong")
         with recognise(LOG_OF_ZERO, FloatingPointError):
             loss = loss_of(student, "cross_entropy", logits, targets, strict=True)
         assert np.isfinite(loss).all() and np.shape(loss) != logits.shape
@@ -346,7 +357,7 @@ class TestStable:
         """The derivative of cross_entropy is right where the model is confident and wrong."""
         logits, chosen = confident(rng, 3, 4)
         constants = {"targets": (chosen + 1) % 4}
-        kind("logits around ±10,000")
+        describe_input("logits around ±10,000")
         program = "lambda logits: cross_entropy(logits, targets)"
         symptoms = {LOG_OF_ZERO: lambda seen: not np.isfinite(seen).all()}
         flows(student, rng, program, [logits], constants=constants, symptoms=symptoms)
@@ -358,21 +369,23 @@ class TestBce:
     def test_value(self, student, rng, shape):
         """binary_cross_entropy is the mean of -log p at target 1 and of -log(1-p) at target 0."""
         p, t = answers(rng, shape)
-        kind(f"probabilities between 0.05 and 0.95 and targets of 0 and 1, of shape {shape}")
+        describe_input(
+            f"probabilities between 0.05 and 0.95 and targets of 0 and 1, of shape {shape}"
+        )
         yes, no = -(t * np.log(p)).mean(), -((1 - t) * np.log(1 - p)).mean()
         both = yes + no
         symptoms = {SUMMED: p.size * both, SIGN: -both, ONE_TERM: is_one_of(yes, no)}
         symptoms[ADDED_FLOOR] = lambda seen: np.allclose(seen, both, rtol=1e-5)
         told = losses(student, "binary_cross_entropy", [(p, t, False), (p, 1 - t, False)], False)
-        same(told[0], both, rtol=1e-9, symptoms=symptoms)
-        same(told[1], -np.log(np.where(t == 1, 1 - p, p)).mean(), rtol=1e-9)
+        assert_close(told[0], both, rtol=1e-9, symptoms=symptoms)
+        assert_close(told[1], -np.log(np.where(t == 1, 1 - p, p)).mean(), rtol=1e-9)
 
     @pytest.mark.points(3)
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_certain_and_wrong(self, student, rng, dtype):
         """A probability of exactly 0 or 1 that is wrong costs -log(1e-7), not infinity."""
         p = np.array([0, 1, 1, 0, 1], dtype=dtype)[: rng.integers(2, 6)]
-        kind(f"probabilities of exactly 0 and 1 in {np.dtype(dtype)}, all wrong")
+        describe_input(f"probabilities of exactly 0 and 1 in {np.dtype(dtype)}, all wrong")
         clipped = -np.log(np.where(p == 1, 1 - np.float32(1 - 1e-7), 1e-7)).mean()
         symptoms = {
             NO_FLOOR: lambda seen: not np.isfinite(seen).all(),
@@ -380,18 +393,18 @@ class TestBce:
             OTHER_FLOOR: lambda seen: (seen > 1).all() and seen.shape == (),
         }
         loss = loss_of(student, "binary_cross_entropy", p, 1 - p)
-        same(loss, -np.log(1e-7), rtol=1e-5, symptoms=symptoms)
+        assert_close(loss, -np.log(1e-7), rtol=1e-5, symptoms=symptoms)
 
     @pytest.mark.points(1)
     def test_certain_and_right(self, student, rng):
         """A probability of exactly 0 or 1 that is right costs nothing, a wrong one something."""
         p = rng.permutation([0.0, 1.0, 1.0, 0.0, 1.0])
-        kind("probabilities of exactly 0 and 1, all right")
+        describe_input("probabilities of exactly 0 and 1, all right")
         symptoms = {NO_FLOOR: lambda seen: not np.isfinite(seen).all()}
         cases = [(p, p, False), (p, 1 - p, False)]
         right, wrong = losses(student, "binary_cross_entropy", cases, False)
-        same(right, 0.0, atol=1e-6, symptoms=symptoms)
-        kind("probabilities of exactly 0 and 1, all wrong")
+        assert_close(right, 0.0, atol=1e-6, symptoms=symptoms)
+        describe_input("probabilities of exactly 0 and 1, all wrong")
         assert abs(wrong) > 1
 
     @pytest.mark.points(1)
@@ -399,19 +412,21 @@ class TestBce:
         """The floor changes nothing above it: a probability of 5e-7 costs -log(5e-7)."""
         small = rng.uniform(2e-7, 1e-6, size=6)
         for p, t in ((small, np.ones(6)), (1 - small, np.zeros(6))):
-            kind("probabilities between 2e-7 and 1e-6 away from the wrong end, in float64")
+            describe_input(
+                "probabilities between 2e-7 and 1e-6 away from the wrong end, in float64"
+            )
             symptoms = {
                 ADDED_FLOOR: is_one_of(-np.log(small + 1e-7).mean()),
                 OTHER_FLOOR: lambda seen: (seen > 1).all() and seen.shape == (),
             }
             loss = loss_of(student, "binary_cross_entropy", p, t)
-            same(loss, -np.log(small).mean(), rtol=1e-5, symptoms=symptoms)
+            assert_close(loss, -np.log(small).mean(), rtol=1e-5, symptoms=symptoms)
 
     @pytest.mark.points(0.5)
     def test_no_warning(self, student, rng):
         """No logarithm sees a 0: exact probabilities of 0 and 1 cause no warning."""
         p, t = rng.permutation([[0.0, 0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0, 1.0]], axis=1)
-        kind("probabilities of exactly 0 and 1, some right and some wrong")
+        describe_input("probabilities of exactly 0 and 1, some right and some wrong")
         with recognise(NO_FLOOR, FloatingPointError):
             loss = loss_of(student, "binary_cross_entropy", p, t, strict=True)
         assert np.isfinite(loss).all() and np.shape(loss) != p.shape
@@ -420,7 +435,7 @@ class TestBce:
     def test_targets_are_arrays_or_tensors(self, student, rng):
         """The targets of binary_cross_entropy may be a Tensor, or an array, also of integers."""
         p, t = answers(rng, (6,))
-        kind("targets in an array of integers, in one of floats, in a Tensor")
+        describe_input("targets in an array of integers, in one of floats, in a Tensor")
         those = [(t.astype(int), False), (t, False), (t, True)]
         told = losses(student, "binary_cross_entropy", [(p, *each) for each in those], False)
         assert np.ptp(np.array(told, float)) < 1e-9 and told[0].shape != p.shape
@@ -438,7 +453,7 @@ class TestBce:
     def test_connected(self, student, rng, target):
         """The derivative of binary_cross_entropy reaches the probabilities, for both targets."""
         p = rng.uniform(0.05, 0.95, size=(2, 3))
-        kind(f"probabilities between 0.05 and 0.95, all targets {target}")
+        describe_input(f"probabilities between 0.05 and 0.95, all targets {target}")
         program = "lambda p: binary_cross_entropy(p, targets)"
         flows(student, rng, program, [p], constants={"targets": np.full((2, 3), float(target))})
 
@@ -453,7 +468,7 @@ FROM_LOGITS = "lambda logits: from_logits(logits, targets)"
 
 def built(check):
     """The better of two: on the student's own cross_entropy, and on a right one."""
-    either(lambda: check(None), lambda: check(LENT))
+    any_passes(lambda: check(None), lambda: check(LENT))
 
 
 class TestFromLogits:
@@ -467,26 +482,26 @@ class TestFromLogits:
             (z[:1], targets[:1], "one logit"),
             (far, np.array([0, 1, 1, 0, 1]), "logits of 0 and of ±10,000"),
         ):
-            kind(text)
+            describe_input(text)
             expected = np.mean(np.maximum(logits, 0) - t * logits + np.log1p(np.exp(-abs(logits))))
 
             def check(lent, logits=logits, t=t, expected=expected):
                 data = FROM_LOGITS, [logits], [([0 * logits], [])], [], {"targets": t}, lent
                 [(value, _, _)], _, _ = forward(student, *data)
-                same(value, expected)
+                assert_close(value, expected)
 
             built(check)
 
     @pytest.mark.points(2)
     def test_connected(self, student, rng):
         """The derivative of from_logits reaches the logits, also where a floor would be flat."""
-        kind("logits of moderate size and of ±30")
+        describe_input("logits of moderate size and of ±30")
         z = np.concatenate([rng.normal(size=4), [-30.0, 30.0, -30.0, 30.0]])
         constants = {"targets": np.array([0, 1, 1, 0, 0, 1, 1, 0])}
         built(lambda lent: flows(student, rng, FROM_LOGITS, [z], constants=constants, lent=lent))
 
 
-@lifted
+@run_in_worker
 def slopes_of_a_bowl(a, b, first, second, options):
     """Slopes of sum(a p²) + sum(b q²) + sum(p) sum(q), measured twice; and p and q afterwards."""
     import numpy as np
@@ -501,7 +516,7 @@ def slopes_of_a_bowl(a, b, first, second, options):
     return [np.asarray(slope) for slope in (*once, *again)], p.data, q.data
 
 
-@lifted
+@run_in_worker
 def slopes_of_cubes(start, options):
     """Slopes of sum(p³): a central difference is 3p² + h², so it shows its step h."""
     import numpy as np
@@ -510,7 +525,7 @@ def slopes_of_cubes(start, options):
     return np.asarray(nudge(lambda: (p * p * p).sum(), [p], **options)[0])
 
 
-@lifted
+@run_in_worker
 def slopes_of_a_model(x, y, weight, bias):
     """Slopes of the squared error of x @ weight + bias."""
     import numpy as np
@@ -544,50 +559,53 @@ class TestNudge:
     def test_slopes(self, student, rng):
         """nudge returns an array of slopes per parameter, in its shape, exact on a quadratic."""
         a, b, p, q = bowl(rng)
-        kind("two float64 parameters of shapes (2, 3) and (4,), the default step")
+        describe_input("two float64 parameters of shapes (2, 3) and (4,), the default step")
         slopes, _, _ = slopes_of_a_bowl(student, a, b, p, q, {})
         for slope, expected, curvature in (
             (slopes[0], 2 * a * p + q.sum(), a),
             (slopes[1], 2 * b * q + p.sum(), b),
         ):
-            same(slope, expected, rtol=1e-6, atol=1e-8, symptoms=wrong_slopes(expected, curvature))
+            assert_close(
+                slope, expected, rtol=1e-6, atol=1e-8, symptoms=wrong_slopes(expected, curvature)
+            )
 
     @pytest.mark.points(1)
     def test_step(self, student, rng):
         """nudge takes the step it is given, and 1e-3 if none is: (L(p + h) - L(p - h)) / 2h."""
         p, step = rng.normal(size=5), rng.uniform(0.3, 0.6)
-        kind("a cubic loss and a step of about one half")
+        describe_input("a cubic loss and a step of about one half")
         symptoms = {
             ONE_SIDED: is_one_of(*(((p + h) ** 3 - p**3) / h for h in (step, -step))),
         }
         slope = slopes_of_cubes(student, p, {"step": step})
-        same(slope, 3 * p**2 + step**2, symptoms=symptoms)
-        kind("a cubic loss and no step given")
-        same(slopes_of_cubes(student, p, {}), 3 * p**2 + 1e-6, rtol=1e-8)
-        kind("a linear model with a float32 weight (3, 2) and bias (2,)")
+        assert_close(slope, 3 * p**2 + step**2, symptoms=symptoms)
+        describe_input("a cubic loss and no step given")
+        assert_close(slopes_of_cubes(student, p, {}), 3 * p**2 + 1e-6, rtol=1e-8)
+        describe_input("a linear model with a float32 weight (3, 2) and bias (2,)")
         shapes = ((6, 3), (6, 2), (3, 2), (2,))
         x, noise, w, b = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
         y = x @ w + b + noise / 2
         slopes = slopes_of_a_model(student, x, y, w, b)
         error = 2 * (x @ w + b - y) / y.size
-        same(slopes[0], x.T @ error, rtol=0.02, atol=0.005)
-        same(slopes[1], error.sum(axis=0), rtol=0.02, atol=0.005)
+        assert_close(slopes[0], x.T @ error, rtol=0.02, atol=0.005)
+        assert_close(slopes[1], error.sum(axis=0), rtol=0.02, atol=0.005)
 
     @pytest.mark.points(1)
     def test_values_are_put_back(self, student, rng):
         """Measuring changes nothing: afterwards the parameters are as before."""
         a, b, p, q = bowl(rng)
-        kind("two parameters, slopes measured twice with a step of 0.25")
+        describe_input("two parameters, slopes measured twice with a step of 0.25")
         slopes, after_p, after_q = slopes_of_a_bowl(student, a, b, p, q, {"step": 0.25})
-        same(after_p, p, symptoms={LEFT_MOVED: lambda seen: seen.shape == p.shape})
-        same(after_q, q, symptoms={LEFT_MOVED: lambda seen: seen.shape == q.shape})
+        assert_close(after_p, p, symptoms={LEFT_MOVED: lambda seen: seen.shape == p.shape})
+        assert_close(after_q, q, symptoms={LEFT_MOVED: lambda seen: seen.shape == q.shape})
         assert np.abs(slopes[0]).max() > 1e-3
-        same(slopes[2], slopes[0])
+        assert_close(slopes[2], slopes[0])
 
 
-@lifted
+@run_in_worker
 def descended(a, b, first, second, rate, steps, alone):
-    """The curve of a descent in the bowl of `slopes_of_a_bowl`, and p and q afterwards.
+    """The curve of a descent in the bowl of `slopes_of_a_bowl`, p and q afterwards, and the arrays
+    that they held before.
 
     If `alone`, the slopes come from a right nudge, in the place of the student's.
     """
@@ -603,20 +621,20 @@ def descended(a, b, first, second, rate, steps, alone):
         found = {id(p): 2 * a * one + other.sum(), id(q): 2 * b * other + one.sum()}
         return [found[id(parameter)] for parameter in parameters]
 
-    kept = globals()["nudge"]
+    kept, held = globals()["nudge"], (p.data, q.data)
     globals()["nudge"] = right if alone else kept
     try:
         curve = descend(loss, [p, q], rate, steps)
     finally:
         globals()["nudge"] = kept
-    return [float(height) for height in curve], p.data, q.data
+    return [float(height) for height in curve], p.data, q.data, *held
 
 
 class TestDescend:
     @pytest.mark.points(3)
     def test_steps(self, student, rng):
-        """descend moves all parameters against slopes that were measured together, and tells the
-        loss before the first step and after each."""
+        """descend moves all parameters against slopes that were measured together, by giving them
+        new arrays, and tells the loss before the first step and after each."""
         a, b, p, q = bowl(rng)
         rate = float(rng.uniform(0.05, 0.1))
 
@@ -635,19 +653,20 @@ class TestDescend:
             each = each[0], moved(each, rate)[1]
             points.append(now)
         curve = [(a * u * u).sum() + (b * v * v).sum() + u.sum() * v.sum() for u, v in points]
-        kind("three steps in a bowl with two parameters of shapes (2, 3) and (4,)")
+        describe_input("three steps in a bowl with two parameters of shapes (2, 3) and (4,)")
 
         def check(alone):
             told, *after = descended(student, a, b, p, q, rate, 3, alone)
             symptoms = {AFTER_EACH: each[1], UPSIDE_DOWN: up[1]}
-            same(after[1], now[1], rtol=1e-6, symptoms=symptoms)
-            same(after[0], now[0], rtol=1e-6)
-            same(told, curve, rtol=1e-6)
+            assert_close(after[1], now[1], rtol=1e-6, symptoms=symptoms)
+            assert_close(after[0], now[0], rtol=1e-6)
+            assert_close(told, curve, rtol=1e-6)
+            assert np.array_equal(after[2], p) and np.array_equal(after[3], q)
 
-        either(lambda: check(False), lambda: check(True))
+        any_passes(lambda: check(False), lambda: check(True))
 
 
-@lifted
+@run_in_worker
 def trained(name, x, targets, weight, bias, rate, steps):
     """By the student's loss, nudge and descend: slopes of a Linear at the start, the curve of a
     descent, and the parameters after it."""
@@ -708,7 +727,7 @@ class TestWhole:
     @pytest.mark.points(12)
     def test_learns(self, student, reference, rng, name):
         """A network learns by your loss, step by step as it does by the reference's."""
-        kind(f"twelve steps of a network by {name}, each in a random direction")
+        describe_input(f"twelve steps of a network by {name}, each in a random direction")
         x, targets = examples(rng, name)
         program = (
             f"(lambda model: (model, lambda: {MODELS[name]}))"
@@ -728,7 +747,7 @@ class TestWhole:
     @pytest.mark.points(9)
     def test_descends(self, student, rng, name):
         """A linear model learns by your loss, your nudge and your descend, all together."""
-        kind(f"slopes and five steps of a linear model by {name}")
+        describe_input(f"slopes and five steps of a linear model by {name}")
         x, targets = examples(rng, name)
         w, b, rate = rng.normal(size=(3, 3)), rng.normal(size=3), 0.1
         value, slope = CURVES[name]
@@ -738,11 +757,11 @@ class TestWhole:
             z = x @ w + b
             heights.append(value(z, targets))
             if step == 0:
-                same(told[0], x.T @ slope(z, targets), rtol=1e-4, atol=1e-6)
-                same(told[1], slope(z, targets).sum(0), rtol=1e-4, atol=1e-6)
+                assert_close(told[0], x.T @ slope(z, targets), rtol=1e-4, atol=1e-6)
+                assert_close(told[1], slope(z, targets).sum(0), rtol=1e-4, atol=1e-6)
             if step < 5:
                 down = slope(z, targets)
                 w, b = w - rate * (x.T @ down), b - rate * down.sum(0)
-        same(curve, heights, rtol=1e-5, atol=1e-7)
-        same(after_w, w, rtol=1e-4, atol=1e-6)
-        same(after_b, b, rtol=1e-4, atol=1e-6)
+        assert_close(curve, heights, rtol=1e-5, atol=1e-7)
+        assert_close(after_w, w, rtol=1e-4, atol=1e-6)
+        assert_close(after_b, b, rtol=1e-4, atol=1e-6)
