@@ -70,6 +70,19 @@ class Cell:
         return lines
 
     @property
+    def prose(self) -> str:
+        """A text cell as students read it: without formulas on lines of their own, and without
+        the answer that is the student's."""
+        if self.type != "markdown" or self.is_written:
+            return ""
+        return re.sub(r"(?s)\$\$.*?\$\$", "", "\n".join(self.outside))
+
+    @property
+    def hints(self) -> list[str]:
+        """The hints that are folded away in a text cell, in order."""
+        return re.findall(r"(?s)<summary>Hint \d.*?</summary>(.*?)</details>", self.prose)
+
+    @property
     def mark_scheme(self) -> str:
         """How to grade the answer, as only graders read it; empty if the cell does not say."""
         found = re.search(r"BEGIN MARK SCHEME\n(.*?)\n[^\n]*END MARK SCHEME", self.source, re.S)

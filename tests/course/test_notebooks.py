@@ -198,6 +198,89 @@ def modules(_: str, books: list[Notebook]) -> Iterator[str]:
                 yield f"{cell.where}: an import that belongs into the first exported cell"
 
 
+@rule
+def short_prose(name: str, books: list[Notebook]) -> Iterator[str]:
+    """At most 40 words of prose for each line that the student writes; hints are folded away."""
+    lines = sum(bool(line.strip()) for cell in cells(books) for r in cell.regions for line in r)
+    texts = (re.sub(r"(?s)<details>.*?</details>", "", cell.prose) for cell in cells(books))
+    if (words := sum(len(text.split()) for text in texts)) > 40 * lines:
+        yield f"{name}: {words} words of prose for {lines} lines of solutions"
+
+
+@rule
+def soon_at_work(_: str, books: list[Notebook]) -> Iterator[str]:
+    """The first stub comes within 400 words."""
+    for book in books:
+        before = itertools.takewhile(lambda cell: not cell.is_solution, book.cells)
+        if (words := sum(len(cell.prose.split()) for cell in before)) > 400:
+            yield f"{book.name}: {words} words stand before the first stub"
+
+
+@rule
+def hints_hold_back(_: str, books: list[Notebook]) -> Iterator[str]:
+    """Hint 1 is a question, hint 3 has at most a line of pseudocode for two lines of solution."""
+    for book in books:
+        hints: list[str] = []
+        for cell in book.cells:
+            hints = cell.hints or hints
+            if cell.is_solution and hints:
+                code = [line for line in "".join(hints[2:]).splitlines() if line.startswith("    ")]
+                lines = sum(bool(line.strip()) for region in cell.regions for line in region)
+                if "?" not in hints[0]:
+                    yield f"{cell.where}: its first hint asks nothing"
+                if 2 * len(code) > lines:
+                    yield f"{cell.where}: {len(code)} lines of hint for {lines} of solution"
+                hints = []
+
+
+@rule
+def points_as_told(name: str, books: list[Notebook]) -> Iterator[str]:
+    """Points that the prose names are those of a cell, of a kind of cell, or of a notebook."""
+    kinds = ("is_check", "is_written", "is_hidden_test", "is_graded")
+    known = {cell.points for cell in cells(books)}
+    for those in (books, *([book] for book in books)):
+        known |= {sum(c.points for c in cells(those) if getattr(c, kind)) for kind in kinds}
+    for cell in cells(books):
+        for sentence in re.split(r"(?<=[.:])\s", cell.prose):
+            worth = re.search(r"\bworth\b.*\bpoints?\b", sentence)
+            told = re.findall(r"\d+" if worth else r"\b(\d+) points?\b", sentence)
+            if strays := [number for number in told if float(number) not in known]:
+                yield f"{cell.where}: nothing is worth {', '.join(strays)} points"
+
+
+@rule
+def whole_weighs(name: str, books: list[Notebook]) -> Iterator[str]:
+    """What uses all that was written together weighs so much that nobody passes by it."""
+    points = {cell.id: cell.points for cell in cells(books) if cell.is_test}
+    without = 100 - points.get("Whole", 0) - points.get("check_whole", 0)
+    if points.get("Whole", 0) < 15 or without > 79:
+        yield f"{name}: without the whole one has {without:g} points"
+
+
+@rule
+def pictures_are_demos(_: str, books: list[Notebook]) -> Iterator[str]:
+    """Pictures are drawn by Matplotlib, in cells that grading leaves out."""
+    for cell in cells(books):
+        drawn = re.search(r"\bplt\.|matplotlib", cell.source)
+        if cell.type == "code" and drawn and "demo" not in cell.tags:
+            yield f"{cell.where} draws, and is no demo"
+
+
+@rule
+def a_guess_first(name: str, books: list[Notebook]) -> Iterator[str]:
+    """Twice at least, students say what they expect before they see it."""
+    if (count := sum(len(re.findall(r"\*\*Predict", cell.prose)) for cell in cells(books))) < 2:
+        yield f"{name} asks {count} times for a prediction"
+
+
+@rule
+def rubrics(name: str, books: list[Notebook]) -> Iterator[str]:
+    """The written question stands in a read-only cell with its mark scheme, which graders see."""
+    marked = [cell for cell in cells(books) if cell.mark_scheme]
+    if len(marked) != 1 or not marked[0].nbgrader.get("locked"):
+        yield f"{name}: mark schemes in {[cell.id for cell in marked]}"
+
+
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_rule(assignment: str, rule: Rule) -> None:
@@ -251,15 +334,47 @@ def _cell(cell_type: str, name: str, source: str, **flags) -> dict:
     return made | ({"outputs": [], "execution_count": None} if cell_type == "code" else {})
 
 
+INTRO = """# 01 Small
+An assignment with a table. The check is worth 20 points.
+
+|a|
+|------|
+
+**Predict** once. **Predict** twice.
+
+$$ this is no word of prose $$
+
+<details><summary>Hint 1: a question</summary>
+
+What?
+</details>
+<details><summary>Hint 2: a shape</summary>
+
+Any.
+</details>
+<details><summary>Hint 3: pseudocode</summary>
+
+    give it back
+</details>
+
+Why?
+
+### BEGIN MARK SCHEME
+5 points: because.
+### END MARK SCHEME
+"""
+
+
 def small() -> list[Notebook]:
-    region = "def f(x):\n    ### BEGIN SOLUTION\n    return x\n    ### END SOLUTION"
+    region = "def f(x):\n    ### BEGIN SOLUTION\n    x = x\n    return x\n    ### END SOLUTION"
     made = [
-        _cell("markdown", "intro", "# 01 Small\nAn assignment with a table.\n\n|a|\n|------|\n"),
+        _cell("markdown", "intro", INTRO, locked=True),
         _cell("code", "imports", '__all__ = ["f"]', locked=True),
         _cell("code", "f", region, solution=True),
         _cell("code", "check_f", "assert f(1) == 1", grade=True, locked=True, points=20),
         _cell("markdown", "written", "Because.", grade=True, solution=True, points=5),
-        _cell("code", "F", HIDDEN, grade=True, locked=True, points=75),
+        _cell("code", "F", HIDDEN, grade=True, locked=True, points=54),
+        _cell("code", "Whole", HIDDEN, grade=True, locked=True, points=21),
     ]
     for exported in made[1:3]:
         exported["metadata"]["tags"] = ["export"]
@@ -305,7 +420,7 @@ BREACHES = [
     (short_regions, _source(2, "def f(x):\n    return x")),
     (short_regions, _source(1, "### BEGIN SOLUTION\nx = 1\n### END SOLUTION")),
     (hidden_tests_last, lambda raw: raw["cells"].append(_cell("markdown", "end", "The end."))),
-    (hidden_tests_last, lambda raw: raw["cells"].pop()),
+    (hidden_tests_last, lambda raw: raw.update(cells=raw["cells"][:5])),
     (checks_check, _source(3, "f(1) == 1")),
     (checks_check, _source(3, "def test_f():\n    assert f(1) == 1")),
     (plain_looks, _source(0, "# Well done \U0001f389")),
@@ -316,6 +431,19 @@ BREACHES = [
     (plain_paths, _source(1, 'open("/home/me/data.csv")')),
     (gradients_come_later, _source(0, "In 05 this gets Gradients.")),
     (gradients_come_later, _source(1, "x.grad = None")),
+    (short_prose, _source(0, INTRO + 80 * "word ")),
+    (soon_at_work, _source(0, INTRO + 400 * "word ")),
+    (hints_hold_back, _source(0, INTRO.replace("What?", "This."))),
+    (hints_hold_back, _source(0, INTRO.replace("    give", "    take it\n    give"))),
+    (points_as_told, _source(0, INTRO.replace("20 points", "19 points"))),
+    (points_as_told, _source(0, "The checks are worth 20 points, your answer 6.")),
+    (points_as_told, _source(0, "There are 7 points for it.")),
+    (whole_weighs, _meta(6, points=20)),
+    (whole_weighs, lambda raw: raw["cells"][6].update(id="Everything")),
+    (pictures_are_demos, _source(1, "import matplotlib.pyplot as plt")),
+    (a_guess_first, _source(0, INTRO.replace("**Predict** twice.", ""))),
+    (rubrics, _source(0, "Why?")),
+    (rubrics, _meta(0, locked=False)),
     (modules, _source(1, "x = 1")),
     (modules, _source(2, "import math")),
 ]
