@@ -196,7 +196,7 @@ def _forward(
     def floats(arrays):
         return [np.array(array, dtype=np.float64) for array in arrays]
 
-    inputs, parameters, told = floats(inputs), floats(parameters), []
+    inputs, parameters, told, missing = floats(inputs), floats(parameters), [], object()
     own = dict(vars(Tensor))
     # inherited methods count, and so do aliases, as in `__radd__ = __add__`
     every = {name: value for kind in Tensor.__mro__[::-1] for name, value in vars(kind).items()}
@@ -205,7 +205,7 @@ def _forward(
         for forward, rule in [found[known] for known in rules if known in found]:
             if value is forward and name not in rules:
                 found[name] = forward, rule
-    kept = {name: globals()[name] for name in lent or () if name in globals()}
+    kept = {name: globals().pop(name, missing) for name in lent or ()}
     try:
         for name, (forward, rule) in found.items():
             if isinstance(forward, property):
@@ -230,7 +230,10 @@ def _forward(
                         p - rate * slope * v for p, v in zip(parameters, turns, strict=True)
                     ]
     finally:
-        globals().update(kept)
+        for name, theirs in kept.items():
+            globals().pop(name, None)
+            if theirs is not missing:
+                globals()[name] = theirs
         for name in found:
             if name in own:
                 setattr(Tensor, name, own[name])

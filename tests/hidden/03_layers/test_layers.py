@@ -132,14 +132,22 @@ EACH_FROM_X = Misconception(
 
 
 @run_in_worker
-def walks(trees):
+def walks(trees, lent):
     """Build trees from plain data, take steps, and tell the number in each parameter found.
 
     A step (number, path, name) goes along the attributes and positions of the path and makes the
     Tensor of that number an attribute there, or, if the name is None, appends it to the list there.
-    `parameters()` is asked before the steps, too.
+    `parameters()` is asked before the steps, too. If `lent`, with a right `contents`.
     """
-    made = {}
+
+    def walk_lists(value):
+        for item in value if isinstance(value, (list, tuple)) else ():
+            yield from walk_lists(item)
+        if not isinstance(value, (list, tuple)):
+            yield value
+
+    theirs, made = globals().get("contents"), {}
+    globals()["contents"] = walk_lists if lent else theirs
 
     class Part(Module):
         def __init__(self, attributes):
@@ -168,19 +176,22 @@ def walks(trees):
         return made[key]
 
     told = []
-    for spec, steps in trees:
-        made.clear()
-        model = build(spec)
-        model.parameters()
-        for number, path, name in steps:
-            place = model
-            for part in path:
-                place = getattr(place, part) if type(part) is str else place[part]
-            if name is None:
-                place.append(build(number))
-            else:
-                setattr(place, name, build(number))
-        told.append(sorted(float(parameter.data[0]) for parameter in model.parameters()))
+    try:
+        for spec, steps in trees:
+            made.clear()
+            model = build(spec)
+            model.parameters()
+            for number, path, name in steps:
+                place = model
+                for part in path:
+                    place = getattr(place, part) if type(part) is str else place[part]
+                if name is None:
+                    place.append(build(number))
+                else:
+                    setattr(place, name, build(number))
+            told.append(sorted(float(parameter.data[0]) for parameter in model.parameters()))
+    finally:
+        globals()["contents"] = theirs
     return told
 
 
@@ -193,17 +204,24 @@ def numbers(spec):
     return set().union(*map(numbers, spec)) if type(spec) in (list, tuple) else set()
 
 
-def found_in(student, *specs, symptoms=None, steps=(), expected=None):
-    """Assert that `parameters()` finds the numbers of each tree, each once, in any order."""
-    told = walks(student, [(spec, steps) for spec in specs])
-    for spec, seen in zip(specs, told, strict=True):
-        wanted = sorted(numbers(spec) if expected is None else expected)
-        symptom(TWICE, len(seen) > len(wanted) and sorted(set(seen)) == wanted)
-        assert_close(
-            np.array(seen, float),
-            np.array(wanted, float),
-            symptoms={why: np.array(sorted(n), float) for why, n in (symptoms or {}).items()},
-        )
+def found_in(student, *specs, symptoms=None, steps=(), expected=None, alone=True):
+    """Assert that `parameters()` finds the numbers of each tree, each once, in any order.
+
+    If `alone`, with the student's own `contents`, or else with a right one.
+    """
+
+    def check(lent):
+        told = walks(student, [(spec, steps) for spec in specs], lent)
+        for spec, seen in zip(specs, told, strict=True):
+            wanted = sorted(numbers(spec) if expected is None else expected)
+            symptom(TWICE, len(seen) > len(wanted) and sorted(set(seen)) == wanted)
+            assert_close(
+                np.array(seen, float),
+                np.array(wanted, float),
+                symptoms={why: np.array(sorted(n), float) for why, n in (symptoms or {}).items()},
+            )
+
+    any_passes(*[lambda: check(False), lambda: check(True)][: 1 + alone])
 
 
 def some(rng, count):
@@ -257,7 +275,7 @@ class TestTraversal:
         a, b, c, d = some(rng, 4)
         describe_input(f"a module with a {sequence.__name__} of Tensors, modules and functions")
         spec = {"own": a, "layers": sequence([{"weight": b}, "function", c, None, {"weight": d}])}
-        found_in(student, spec, symptoms={NO_LISTS: [a], OWN_ONLY: [a, c]})
+        found_in(student, spec, symptoms={NO_LISTS: [a], OWN_ONLY: [a, c]}, alone=False)
 
     @pytest.mark.points(1)
     def test_lists_in_lists(self, student, rng):
@@ -266,7 +284,7 @@ class TestTraversal:
         describe_input("lists in lists and tuples in lists")
         spec = {"own": a, "layers": [b, [{"weight": c}], ([d], {"floors": [[], [[e]]]})]}
         symptoms = {FLAT_LISTS: [a, b], NO_LISTS: [a], OWN_ONLY: [a, b, d]}
-        found_in(student, spec, symptoms=symptoms)
+        found_in(student, spec, symptoms=symptoms, alone=False)
 
     @pytest.mark.points(2)
     def test_any_tree(self, student, rng):
@@ -375,13 +393,21 @@ def equals(value, together):
 
 
 @run_in_worker
-def modes(spec, steps):
+def modes(spec, steps, lent):
     """The mode of every module in a tree, at the start and after the steps; 1.0 is training.
 
     In `spec` a dictionary is a module. A step is (method, path). The order is that of creation:
-    what is inside comes first.
+    what is inside comes first. If `lent`, with a right `contents`.
     """
-    parts = []
+
+    def walk_lists(value):
+        for item in value if isinstance(value, (list, tuple)) else ():
+            yield from walk_lists(item)
+        if not isinstance(value, (list, tuple)):
+            yield value
+
+    theirs, parts = globals().get("contents"), []
+    globals()["contents"] = walk_lists if lent else theirs
 
     class Part(Module):
         def __init__(self, attributes):
@@ -400,21 +426,28 @@ def modes(spec, steps):
     def seen():
         return [float(bool(part.training)) for part in parts]
 
-    model = build(spec)
-    before = seen()
-    for method, path in steps:
-        place = model
-        for part in path:
-            place = getattr(place, part) if type(part) is str else place[part]
-        getattr(place, method)()
+    try:
+        model = build(spec)
+        before = seen()
+        for method, path in steps:
+            place = model
+            for part in path:
+                place = getattr(place, part) if type(part) is str else place[part]
+            getattr(place, method)()
+    finally:
+        globals()["contents"] = theirs
     return before, seen()
 
 
-def check_modes(student, spec, steps, expected, symptoms=None):
+def check_modes(student, spec, steps, expected, symptoms=None, alone=True):
     """Assert that all modules of a tree start in training mode, and their modes after the steps."""
-    before, after = modes(student, spec, steps)
-    assert_close(before, [1.0] * len(expected))
-    assert_close(after, np.array(expected, float), symptoms=symptoms)
+
+    def check(lent):
+        before, after = modes(student, spec, steps, lent)
+        assert_close(before, [1.0] * len(expected))
+        assert_close(after, np.array(expected, float), symptoms=symptoms)
+
+    any_passes(*[lambda: check(False), lambda: check(True)][: 1 + alone])
 
 
 class TestMode:
@@ -437,7 +470,7 @@ class TestMode:
             describe_input(text)
             symptoms = {NOT_INSIDE: lambda now: now.any() and not now.all()}
             spec = {"layers": layers, "more": more}
-            check_modes(student, spec, [("eval", ())], [0] * count, symptoms)
+            check_modes(student, spec, [("eval", ())], [0] * count, symptoms, alone=False)
 
     @pytest.mark.points(2)
     def test_train_undoes_eval(self, student):
@@ -502,15 +535,11 @@ def affine(x, weight, bias):
 
 @run_in_worker
 def anatomy(n, m):
-    """Of a new Linear: which parameters are Tensors, their arrays, and how many Tensors it keeps
-    after it was called."""
+    """Of a new Linear: which parameters are Tensors, and their arrays."""
     layer = Linear(n, m)
     parts = layer.weight, layer.bias
     tensors = [isinstance(part, Tensor) for part in parts]
-    arrays = [part.data for part in parts] if all(tensors) else []
-    layer(Tensor([[1.0] * n]))
-    kept = len({id(value) for value in vars(layer).values() if isinstance(value, Tensor)})
-    return tensors, arrays, kept
+    return tensors, [part.data for part in parts] if all(tensors) else []
 
 
 @run_in_worker
@@ -536,18 +565,16 @@ class TestLinear:
     @pytest.mark.points(1)
     def test_parameters(self, student, rng):
         """weight has the shape (in_features, out_features), bias (out_features,), and both are
-        Tensors in float32, the only ones that a layer keeps."""
+        Tensors in float32."""
         n, m = (int(k) for k in rng.choice(np.arange(2, 12), 2, replace=False))
         describe_input("a layer with different numbers of inputs and outputs")
-        tensors, arrays, kept = anatomy(student, n, m)
+        tensors, arrays = anatomy(student, n, m)
         symptom(ARRAYS, not all(tensors))
         weight, bias = arrays
         assert_close(weight.shape, (n, m), symptoms={TRANSPOSED: (m, n)})
         assert_close(bias.shape, (m,))
         symptom(FLOAT64, np.float64 in (weight.dtype, bias.dtype))
         assert weight.dtype == bias.dtype == np.float32
-        describe_input("a layer that was called")
-        symptom(KEPT_TENSOR, kept > 2)
 
     @pytest.mark.points(2)
     def test_affine(self, student, rng):
@@ -1005,6 +1032,7 @@ class TestWhole:
         twice = f"(lambda m: Sequential(m, Linear(2, 3), Linear(3, 3), m))({MODEL})"
         for program, shapes in ((MODEL, SHAPES), (twice, (*SHAPES, (2, 3), (3,), (3, 3), (3,)))):
             before, after, _ = inspected(student, x, program)
+            symptom(KEPT_TENSOR, len(after) > len(before))
             for found in (before, after):
                 assert sorted(array.shape for array in found) == sorted(shapes)
                 assert {array.dtype for array in found} == {np.dtype(np.float32)}
@@ -1023,10 +1051,11 @@ class TestWhole:
 
     @pytest.mark.points(4)
     def test_slopes(self, student, rng):
-        """The slope of a model's answer comes through to its input and to every parameter."""
-        describe_input("five layers in use, all moving together")
+        """The slope of a model's answer comes through to its input and to every parameter, also
+        while it learns."""
+        describe_input("five layers in training mode, all moving together")
         x, parameters = rng.normal(size=(6, 3)), [rng.normal(size=shape) for shape in SHAPES]
-        flows(student, rng, f"{MODEL}.eval()", [x], parameters=parameters)
+        flows(student, rng, MODEL, [x], parameters=parameters)
 
     @pytest.mark.points(4)
     def test_descent(self, student, reference, rng):
@@ -1037,7 +1066,7 @@ class TestWhole:
         parameters = [rng.normal(size=shape) for shape in ((3, 6), (6,), (6, 2), (2,))]
         program = (
             "(lambda model: (model, lambda: ((model(Tensor(x)) - y) ** 2).mean()))"
-            "(Sequential(Linear(3, 6), tanh, Dropout(0.0), Linear(6, 2)))"
+            "(Sequential(Linear(3, 6), tanh, Linear(6, 2)))"
         )
         descent(
             student,

@@ -621,12 +621,12 @@ def descended(a, b, first, second, rate, steps, alone):
         found = {id(p): 2 * a * one + other.sum(), id(q): 2 * b * other + one.sum()}
         return [found[id(parameter)] for parameter in parameters]
 
-    kept, held = globals()["nudge"], (p.data, q.data)
-    globals()["nudge"] = right if alone else kept
+    held, theirs = (p.data, q.data), globals().get("nudge")
+    globals()["nudge"] = right if alone else theirs
     try:
         curve = descend(loss, [p, q], rate, steps)
     finally:
-        globals()["nudge"] = kept
+        globals()["nudge"] = theirs
     return [float(height) for height in curve], p.data, q.data, *held
 
 
