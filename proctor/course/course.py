@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import fnmatch
+import glob
 import hashlib
 import itertools
 import marshal
@@ -56,8 +57,7 @@ class Course:
             config = PyFileConfigLoader("nbgrader_config.py", path=str(root)).load_config()
         except Exception as error:
             raise CourseError(f"{root / 'nbgrader_config.py'} cannot be read: {error}") from None
-        where = config.CourseDirectory.get("root", "")
-        return cls(Path(where).resolve() if where else root, config)
+        return cls((root / config.CourseDirectory.get("root", "")).resolve(), config)
 
     def folder(self, step: str, student: str, assignment: str) -> Path:
         """A folder of nbgrader's: step is source, release, submitted, autograded or feedback."""
@@ -66,9 +66,16 @@ class Course:
             nbgrader_step=name, student_id=student, assignment_id=assignment
         )
 
-    @property
+    @cached_property
     def db_url(self) -> str:
-        return str(self._directory.get("db_url", f"sqlite:///{self.root / 'gradebook.db'}"))
+        """The gradebook's address; a file's is relative to the course's folder, where nbgrader
+        works.
+        """
+        url = str(self._directory.get("db_url", "sqlite:///gradebook.db"))
+        driver, _, name = url.partition(":///")
+        if driver.startswith("sqlite") and name and not name.startswith((":", "file:")):
+            return f"{driver}:///{self.root / name}"
+        return url
 
     @property
     def course_id(self) -> str:
@@ -87,13 +94,11 @@ class Course:
 
     def students(self, assignment: str) -> list[str]:
         """Who submitted it."""
-        pattern = re.escape(str(self.folder("submitted", "STUDENT", assignment))).replace(
-            "STUDENT", r"([^/]+)"
-        )
-        glob = str(self.folder("submitted", "*", assignment).relative_to(self.root))
-        matches = (
-            re.fullmatch(pattern, str(path)) for path in self.root.glob(glob) if path.is_dir()
-        )
+        anyone = "\0"  # stands in no path
+        place = str(self.folder("submitted", anyone, assignment))
+        pattern = re.escape(place).replace(anyone, "([^/]+)")
+        found = glob.glob(glob.escape(place).replace(anyone, "*"), include_hidden=True)
+        matches = (re.fullmatch(pattern, path) for path in found if os.path.isdir(path))
         return sorted(match[1] for match in matches if match)
 
     def assignment(self, name: str) -> Assignment:
