@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +132,41 @@ class Book:
         with gradebook_explained(self.url), self._transaction() as db:
             self._write(db, entries)
             penalise(self.course, db, self.assignment_id, [entry.student for entry in entries])
+
+    def penalise(self, students: Sequence[str]) -> None:
+        """Bring these students' late penalties in line with due date and extensions of today."""
+        late = self._late() if students else set()
+        if due := [student for student in students if student in late]:
+            with gradebook_explained(self.url), self._transaction() as db:
+                for start in range(0, len(due), 500):  # SQLite takes so many values at a time
+                    penalise(self.course, db, self.assignment_id, due[start : start + 500])
+
+    def _late(self) -> set[str]:
+        """Who is late, or has a penalty for having been."""
+        from nbgrader.api import Assignment as Row
+        from nbgrader.api import SubmittedAssignment, SubmittedNotebook
+        from sqlalchemy import select
+
+        mine = SubmittedAssignment.assignment_id == self.assignment_id
+        penalised = (
+            select(SubmittedAssignment.student_id)
+            .join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+            .where(mine, SubmittedNotebook.late_submission_penalty.isnot(None))
+        )
+        handed_in = select(
+            SubmittedAssignment.student_id,
+            SubmittedAssignment.timestamp,
+            SubmittedAssignment.extension,
+        ).where(mine)
+        with gradebook_explained(self.url):
+            db = self.gradebook.db
+            due = db.execute(select(Row.duedate).where(Row.id == self.assignment_id)).scalar()
+            found = {student for (student,) in db.execute(penalised)}
+            for student, moment, extension in db.execute(handed_in):
+                if moment and due and moment > due + (extension or timedelta()):
+                    found.add(student)
+            db.rollback()
+        return found
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Any]:
@@ -293,12 +328,14 @@ def penalise(course: Course, db: Any, assignment_id: str, students: Iterable[str
         .filter(SubmittedAssignment.student_id.in_(list(students)))
         .all()
     )
-    # one that is not late any more has no penalty any more
-    db.query(SubmittedNotebook).filter(
-        SubmittedNotebook.assignment_id.in_([submission.id for submission in submissions]),
-        SubmittedNotebook.late_submission_penalty.isnot(None),
-    ).update({"late_submission_penalty": None}, synchronize_session=False)
     late = [submission for submission in submissions if submission.total_seconds_late > 0]
+    # one that is not late any more has no penalty any more
+    on_time = {submission.id for submission in submissions} - {each.id for each in late}
+    for notebook in db.query(SubmittedNotebook).filter(
+        SubmittedNotebook.assignment_id.in_(on_time),
+        SubmittedNotebook.late_submission_penalty.isnot(None),
+    ):
+        notebook.late_submission_penalty = None
     preprocessor = _preprocessor(course) if late else None
     for submission in late:
         for notebook in submission.notebooks:

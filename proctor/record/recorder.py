@@ -82,6 +82,7 @@ class Recorder:
             if old.result.status == "graded":
                 entries.append(self._entry(old))
         self.book.write(self.book.missing(entries))
+        self.book.penalise([entry.student for entry in entries])
         return todo, kept
 
     def _whole(self, stored: Stored) -> bool:
