@@ -126,15 +126,18 @@ class Change:
     student: str
     before: float
     after: float
-    moved: tuple[str, ...]  # tests that were passed and are not, or the other way round
+    moved: tuple[str, ...]  # tests that were passed and are not, or the other way round; new, gone
 
 
 def change(before: Result, after: Result) -> Change | None:
     """How a score moved; None if nothing did."""
     old = {(test.notebook, test.name): test.status for test in before.tests}
     new = {(test.notebook, test.name): test.status for test in after.tests}
-    moved = [name for (place, name), status in new.items() if old.get((place, name)) != status]
-    moved += [name for place, name in old if (place, name) not in new]
+    moved = [f"{name} (gone)" for place, name in old if (place, name) not in new]
+    moved += [f"{name} (new)" for place, name in new if (place, name) not in old]
+    moved += [
+        name for (place, name), status in old.items() if new.get((place, name), status) != status
+    ]
     if before.score == after.score and not moved:
         return None
     return Change(after.student, before.score, after.score, tuple(moved))

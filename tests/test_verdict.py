@@ -49,8 +49,8 @@ def test_what_a_test_tells_its_author_is_not_in_the_json() -> None:
     [
         ([made("a")], [made("a")], None),
         ([made("a")], [made("a", "failed")], ("a",)),
-        ([made("a")], [made("a"), made("b", "failed")], ("b",)),
-        ([made("a"), made("b", "failed")], [made("a")], ("b",)),
+        ([made("a")], [made("a"), made("b", "failed")], ("b (new)",)),
+        ([made("a"), made("b", "failed")], [made("a")], ("b (gone)",)),
     ],
     ids=["nothing", "lost", "a new test", "a test that vanished"],
 )
