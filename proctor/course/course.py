@@ -9,15 +9,17 @@ import hashlib
 import itertools
 import marshal
 import os
+import platform
 import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
+from proctor import __version__
 from proctor.course import packages, released
 from proctor.course.packages import module_name
 from proctor.course.settings import IN_PROCESS, Proctor, clocks, setting
@@ -239,6 +241,13 @@ class Assignment:
         return modules
 
     @cached_property
+    def versions(self) -> dict[str, str]:
+        """What a score may depend on besides course and submission: the versions that grade it."""
+        names = ["ipython", "pytest", "hypothesis", *self.course.settings.packages, *self.wanted]
+        found = {"proctor": __version__, "python": platform.python_version()}
+        return found | packages.versions(names)
+
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of what decides a score besides the submission: notebooks, suite, package,
         settings.
@@ -255,18 +264,7 @@ class Assignment:
                 continue
             digest.update(f"{path.relative_to(self.course.root)}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        digest.update(repr(Stubs.of(self.course.config)).encode())
+        digest.update(repr((Stubs.of(self.course.config), sorted(self.files))).encode())
         if self.checks == IN_PROCESS:
             digest.update(released.rules(self.course.config, self.templates, self.seconds).encode())
         return digest.hexdigest()
-
-
-def environment() -> dict[str, Any]:
-    """What a score may depend on besides course and submission: the versions that graded it."""
-    import platform
-
-    import numpy
-
-    from proctor import __version__
-
-    return {"proctor": __version__, "python": platform.python_version(), "numpy": numpy.__version__}

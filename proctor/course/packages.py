@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import importlib.metadata
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from proctor.errors import CourseError, Rejected
@@ -66,14 +67,31 @@ def imported(paths: Iterable[Path]) -> list[str]:
     return [name for name in dict.fromkeys(names) if installed(name.split(".")[0])]
 
 
+def versions(modules: Iterable[str]) -> dict[str, str]:
+    """The versions of the distributions that these modules come from."""
+    found: dict[str, str] = {}
+    for name in {module.split(".")[0] for module in modules}:
+        try:  # the distribution often has the module's name; to look for others takes longer
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            for other in _providers().get(name, []):
+                found[other] = importlib.metadata.version(other)
+    return dict(sorted(found.items()))
+
+
+@functools.cache
+def _providers() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
 def companions(names: Iterable[str]) -> set[str]:
     """Where the packages lie that these may import later on: pandas reads Excel with openpyxl.
 
     They are what a package requires, or has as an extra, and what that requires; with the metadata
     of all of them, which some read for their version.
     """
-    providers = importlib.metadata.packages_distributions()
-    todo = [(name, True) for module in names for name in providers.get(module.split(".")[0], [])]
+    names = [module.split(".")[0] for module in names]
+    todo = [(name, True) for module in names for name in _providers().get(module, [])]
     seen: set[tuple[str, bool]] = set()
     paths: set[str] = set()
     while todo:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from proctor.course.course import Assignment, environment
+from proctor.course.course import Assignment
 from proctor.course.stack import Modules
 from proctor.errors import ProctorError, Rejected
 from proctor.notebook.files import fetch, supporting_files
@@ -43,7 +43,7 @@ class Store:
         self.folder = assignment.course.root / ".proctor" / assignment.name
         settings = assignment.course.settings
         values = sorted(settings.trait_values(config=True).items())  # not where the course stands
-        self.around = repr((assignment.fingerprint, environment(), values))
+        self.around = repr((assignment.fingerprint, assignment.versions, values))
 
     def key(self, folder: Path, modules: Modules) -> str:
         """The key of a submission: any file of it changes it, and any of its student's modules that
