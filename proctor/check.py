@@ -29,7 +29,7 @@ from proctor.errors import CourseError
 from proctor.grade.grading import Grader
 from proctor.jail import Isolation
 from proctor.notebook.cells import HIDDEN, is_demo, nbgrader
-from proctor.notebook.files import fetch, supporting_files
+from proctor.notebook.files import SubmissionFiles, fetch
 from proctor.notebook.template import GradeCell, Submission, Template, read
 from proctor.report.table import NO_ISOLATION, say
 from proctor.verdict import NotebookVerdict, TestResult, number, one_line
@@ -138,7 +138,7 @@ def check_notebook(path: Path, isolation: str, console: Console) -> int:
     template = desk.templates[0]
     if not template.grade_cells:
         raise CourseError(f"{path} holds no visible check: is it a released notebook?")
-    files = supporting_files(desk.notebook.parent, {})
+    beside = SubmissionFiles.read(desk.notebook.parent, [])
     with _progress(console) as progress, Grader(desk, isolation) as grader:
         task = progress.add_task(one_line(path.name), total=None)
         hidden = {cell.name for cell in desk.hidden}
@@ -154,7 +154,10 @@ def check_notebook(path: Path, isolation: str, console: Console) -> int:
             say(console, NO_ISOLATION)
         grader.supervisor.watch = watch
         submission = template.submission(fetch(path.resolve()))
-        verdict = grader.grade_notebook(template, submission, "check", files, 0, desk.earlier)
+        verdict = grader.grade_notebook(
+            template, submission, "check", beside.files, 0, desk.earlier
+        )
+    verdict.notes[:0] = beside.notes
     return report(desk, submission, verdict, console)
 
 

@@ -24,7 +24,7 @@ from proctor.course.settings import delimiters
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
 from proctor.notebook.cells import Notebook, is_locked, nbgrader, parse, visible
-from proctor.notebook.files import drop_linked, fetch, supporting_files
+from proctor.notebook.files import SubmissionFiles, drop_linked, fetch
 from proctor.notebook.template import Submission, Template
 from proctor.record.cleaner import Cleaner
 from proctor.verdict import one_line
@@ -120,14 +120,18 @@ class Grade(_Preprocessor):
     def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
         assignment, template, student = self.place(resources)
         folder = assignment.course.folder("submitted", student, assignment.name)
+        names = [each.name for each in assignment.templates]
+        handed_in = SubmissionFiles.read(folder, names, assignment.files)
+        for note in handed_in.notes:
+            self.log.warning("%s: %s", student, note)
         if template.in_process:
             data = json.dumps(nb).encode()  # restored, and cells put back by OverwriteCells
             submission = Submission(parse(data), [])
         else:
-            data = fetch(folder / f"{template.name}.ipynb")
+            data = handed_in.notebook(template.name)
             submission = template.submission(data)
         key = hashlib.sha256(data).hexdigest() + assignment.fingerprint
-        files = supporting_files(folder, assignment.files)
+        files = {**handed_in.files, **assignment.files}
         with _grader(assignment) as grader:
             verdict = grader.grade_notebook(template, submission, key, files, 0)
             graded = json.loads(_clean(submission, verdict))

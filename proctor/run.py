@@ -73,7 +73,11 @@ def grade(
     with contextlib.ExitStack() as stack:
         stack.callback(grader.close)
         grader.start()  # its processes get ready while the gradebook is opened
-        recorder = stack.enter_context(Recorder(assignment, force, own_stack)) if record else None
+        recorder = (
+            stack.enter_context(Recorder(assignment, force, own_stack, grader.levels))
+            if record
+            else None
+        )
         todo = folders
         if recorder is not None:
             todo, run.results = recorder.pending(folders)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from proctor.notebook.files import SubmissionFiles
     from proctor.notebook.template import Submission
 
 MAX_MESSAGE = 600  # characters of a message to a student
@@ -64,6 +66,12 @@ class Result:
     unsure: bool = False  # killed from outside: the next run grades it again
     # Graded on an own stack: of each earlier module whether it is the student's or the reference's.
     stack: dict[str, str] = field(default_factory=dict)
+    earlier: bool = False  # rejected, and its tests are those of the submission before
+
+    @property
+    def has_score(self) -> bool:
+        """Whether there is a score that counts: its own, or an earlier submission's."""
+        return self.status == "graded" or self.earlier
 
     @property
     def score(self) -> float:
@@ -87,6 +95,7 @@ class Result:
         return {
             "student": self.student,
             "status": self.status,
+            "earlier": self.earlier,
             "score": self.score,
             "max_score": self.max_score,
             "needs_manual": self.needs_manual,
@@ -113,10 +122,12 @@ def number(value: float) -> str:
 
 @dataclass(frozen=True)
 class Graded:
-    """A submission's result and its graded notebooks, by name."""
+    """A submission's result, its graded notebooks by name, and the files that were graded."""
 
     result: Result
     notebooks: dict[str, tuple[Submission, NotebookVerdict]]
+    files: SubmissionFiles
+    modules: Sequence[tuple[str, str | None]] = ()  # of the student's own stack
 
 
 @dataclass(frozen=True)

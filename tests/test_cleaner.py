@@ -13,7 +13,8 @@ import pytest
 from proctor.notebook.cells import parse
 from proctor.notebook.template import Submission
 from proctor.record import cleaner
-from proctor.record.cleaner import NOTICE, Cleaner, as_text
+from proctor.record.autograded import as_text, autograded
+from proctor.record.cleaner import NOTICE, Cleaner
 from proctor.verdict import NotebookVerdict, TestResult
 from tests.attacks import corpus
 
@@ -42,7 +43,7 @@ def cells(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("text", ["Because.", "<script>\ud800 \u20ac", "x" * 300_000])
 def test_it_writes_what_is_written_beside_it(clean: Cleaner, text: str) -> None:
     pair = graded(text)
-    assert clean(*pair) == as_text(*pair)
+    assert clean(*pair) == as_text(autograded(*pair))
     [shown] = cells(clean(*pair))["line"]["outputs"]
     assert "<b></b>" in shown["data"]["text/html"]
 
@@ -69,7 +70,7 @@ def test_who_is_killed_is_started_again(clean: Cleaner) -> None:
     assert clean.process is not None
     os.kill(clean.process.pid, signal.SIGKILL)
     clean.process.wait()
-    assert clean(*pair) == as_text(*pair)
+    assert clean(*pair) == as_text(autograded(*pair))
 
 
 def test_who_cannot_be_started_again_and_again_leaves_a_notice(

@@ -1,4 +1,4 @@
-"""What a class costs the one who grades it: no more than a few submissions at a time."""
+"""What grading costs the one who grades: a few submissions at a time, and no large one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from proctor.course.course import Course
+from proctor.grade import supervisor
 from proctor.grade.grading import Grader
+from proctor.notebook.files import SubmissionFiles
 from proctor.verdict import Graded, NotebookVerdict, Result
 from tests import test_grading as mini
 
@@ -26,7 +28,8 @@ def test_memory_does_not_grow_with_the_class(
     def grade(student: str, folder: Path, slot: int) -> Graded:
         picture = {"output_type": "display_data", "data": {"image/png": f"{student:1000000}"}}
         verdict = NotebookVerdict(template.name, outputs={"total": [picture]})
-        return Graded(Result(student, "graded", "none"), {template.name: (submission, verdict)})
+        result = Result(student, "graded", "none")
+        return Graded(result, {template.name: (submission, verdict)}, SubmissionFiles())
 
     monkeypatch.setattr(grader, "grade", grade)
     peaks = []
@@ -46,7 +49,7 @@ def test_who_records_slowly_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mo
 
     def grade(student: str, folder: Path, slot: int) -> Graded:
         started.append(student)
-        return Graded(Result(student, "graded", "none"), {})
+        return Graded(Result(student, "graded", "none"), {}, SubmissionFiles())
 
     monkeypatch.setattr(grader, "grade", grade)
     names = {f"s{number:03d}": tmp_path for number in range(50)}
@@ -54,3 +57,18 @@ def test_who_records_slowly_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mo
         time.sleep(0.01)  # all others would be graded by now
         assert len(started) <= recorded + 2 * 3
     assert len(started) == len(names)
+
+
+def test_what_is_too_large_for_a_worker_is_rejected_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of the course's and the student's may each be small enough, and together too large."""
+    monkeypatch.setattr(supervisor, "MAX_FRAME", 3 << 20)
+    root = mini.make_course(tmp_path)
+    assignment = Course.load(root).assignment(mini.NAME)
+    (assignment.source / "data.bin").write_bytes(b"x" * (2 << 20))
+    folder = mini.hand_in(root, "ada", mini.notebooks())
+    (folder / "own.bin").write_bytes(b"x" * (1 << 20))
+    result = Grader(assignment).grade("ada", folder).result
+    assert (result.status, result.score) == ("rejected", 0)
+    assert "have 3 MB, and a worker takes 3 MB: hand in fewer or smaller" in str(result.error)

@@ -502,7 +502,7 @@ def test_standard_output_is_one_object_with_every_key(graded: Graded) -> None:
     for each in printed["submissions"]:
         assert {*each} == {
             *("student", "status", "score", "max_score", "needs_manual", "isolation", "seconds"),
-            *("error", "syntax_errors", "notes", "tests"),
+            *("error", "syntax_errors", "notes", "stack", "earlier", "tests"),
         }
         assert each["max_score"] == WORTH
         assert each["isolation"] in ("full", "container", "none")

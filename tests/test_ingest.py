@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -23,7 +21,6 @@ from proctor.notebook.cells import (
     python_metadata,
     unique_ids,
 )
-from proctor.notebook.files import fetch, supporting_files
 from proctor.notebook.template import Submission, Template, read
 from tests import classroom
 
@@ -212,29 +209,6 @@ def test_malformed_notebooks_are_rejected_or_restored(data: st.DataObject) -> No
             assert cell(submission.notebook, name)["source"] == original["source"]
 
 
-def test_files_are_never_read_through_links(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("{}")
-    link = tmp_path / "link.ipynb"
-    link.symlink_to(secret)
-    with pytest.raises(Rejected):
-        fetch(link)
-    fifo = tmp_path / "fifo.ipynb"
-    os.mkfifo(fifo)
-    with pytest.raises(Rejected, match="regular"):
-        fetch(fifo)
-    folder = tmp_path / "folder.ipynb"
-    folder.mkdir()
-    with pytest.raises(Rejected):
-        fetch(folder)
-    with pytest.raises(Rejected, match="missing"):
-        fetch(tmp_path / "none.ipynb")
-    assert supporting_files(tmp_path, {"data.csv": b"1"}) == {
-        "secret": b"{}",
-        "data.csv": b"1",
-    }
-
-
 @pytest.mark.parametrize(
     "ids", [["cell-3-2", "x", "x"], ["cell-1", "cell-2", "cell-1"], ["x"] * 5, ["cell-6", *"aaaaa"]]
 )
@@ -243,16 +217,6 @@ def test_each_cell_gets_an_id_of_its_own(ids: list[str]) -> None:
     unique_ids(cells)
     assert len({cell["id"] for cell in cells}) == len(ids)
     assert cells[0]["id"] == ids[0]
-
-
-def test_supporting_files_that_would_stop_a_run_are_left_out(tmp_path: Path) -> None:
-    deep = tmp_path.joinpath(*["d"] * 400)
-    deep.mkdir(parents=True)
-    (deep / "deep.txt").write_text("x")
-    (tmp_path / "a.txt").write_text("x")
-    with open(tmp_path / "hollow.bin", "wb") as file:
-        file.truncate(1 << 40)
-    assert supporting_files(tmp_path, {}) == {"a.txt": b"x"}
 
 
 def test_stubs_are_what_nbgrader_makes(template: Template) -> None:

@@ -24,7 +24,7 @@ from proctor.errors import CourseError, ProctorError, Rejected
 from proctor.grade import as_nbgrader
 from proctor.grade.supervisor import Supervisor
 from proctor.notebook.cells import HIDDEN, is_demo, is_skipped, nbgrader
-from proctor.notebook.files import fetch, supporting_files
+from proctor.notebook.files import SubmissionFiles
 from proctor.notebook.template import GradeCell, Submission, Template
 from proctor.verdict import Graded, NotebookVerdict, Result, TestResult, Word
 
@@ -42,7 +42,7 @@ class Grader:
         self.assignment, self.explain, self.own_stack = assignment, explain, own_stack
         self.settings = assignment.course.settings
         self.supervisor = Supervisor(assignment, isolation)
-        self.isolation = self.supervisor.isolation
+        self.isolation, self.levels = self.supervisor.isolation, self.supervisor.levels
         self.tests: dict[str, list[tuple[str, float]]] = {}  # grade cell: its hidden tests
 
     def start(self) -> None:
@@ -124,22 +124,27 @@ class Grader:
         started = time.monotonic()
         result = Result(student, "graded", str(self.isolation), total=self.total)
         notebooks: dict[str, tuple[Submission, NotebookVerdict]] = {}
+        handed_in = SubmissionFiles()
+        modules: Modules = []
         try:
-            files = supporting_files(folder, self.assignment.files)
+            provided, templates = self.assignment.files, self.assignment.templates
+            handed_in = SubmissionFiles.read(folder, [t.name for t in templates], provided)
+            result.notes += handed_in.notes
+            files = {**handed_in.files, **provided}
             modules = own_stack(self.assignment, student) if self.own_stack else []
             rejections = []
-            for template in self.assignment.templates:
+            for template in templates:
                 if not (template.grade_cells or template.in_process):
                     continue  # a notebook that students are given: nothing of it is theirs
                 try:
-                    data = fetch(folder / f"{template.name}.ipynb")
+                    data = handed_in.notebook(template.name)
                     submission = template.submission(data)
+                    key = hashlib.sha256(data).hexdigest() + self.assignment.fingerprint
+                    verdict = self.grade_notebook(template, submission, key, files, slot, modules)
                 except Rejected as error:
                     rejections.append(f"{template.name}.ipynb: {error}")
                     verdict = NotebookVerdict(template.name, self._undecided(template, str(error)))
                 else:
-                    key = hashlib.sha256(data).hexdigest() + self.assignment.fingerprint
-                    verdict = self.grade_notebook(template, submission, key, files, slot, modules)
                     notebooks[template.name] = submission, verdict
                     result.notes += submission.notes + verdict.notes
                     result.syntax_errors += verdict.syntax_errors
@@ -159,7 +164,7 @@ class Grader:
         if result.status != "graded":
             result.tests = []
         result.seconds = time.monotonic() - started
-        return Graded(result, notebooks)
+        return Graded(result, notebooks, handed_in, modules)
 
     def grade_notebook(
         self,
@@ -170,7 +175,8 @@ class Grader:
         slot: int,
         modules: Modules = (),
     ) -> NotebookVerdict:
-        """Run one notebook in a worker and decide it in a tester.
+        """Run one notebook in a worker and decide it in a tester. Raises Rejected where it and the
+        files beside it are too large for a worker.
 
         With `modules` the course's package consists of these, made in the worker's jail.
         """

@@ -19,10 +19,10 @@ from proctor import jail
 from proctor.course import packages
 from proctor.course.course import Assignment
 from proctor.course.settings import IN_PROCESS
-from proctor.errors import CourseError, ProctorError
+from proctor.errors import CourseError, ProctorError, Rejected
 from proctor.processes.countdown import Countdown
 from proctor.processes.forks import Lost, Warm
-from proctor.processes.frames import Frames, encode
+from proctor.processes.frames import MAX_FRAME, Frames, encode
 
 SLACK = 5.0  # seconds that the tester has, beyond the notebook's own, to tell what it decided
 ATTEMPTS = 3  # at a notebook whose processes are killed by somebody else
@@ -46,7 +46,11 @@ class Supervisor:
     def __init__(self, assignment: Assignment, isolation: str = "") -> None:
         self.assignment = assignment
         self.settings = assignment.course.settings
-        self.isolation = _isolation(isolation or self.settings.isolation)
+        wanted = isolation or self.settings.isolation
+        self.isolation = _isolation(wanted)
+        order = list(jail.Isolation)
+        # the levels that do for a result from an earlier run
+        self.levels = order[: order.index(self.isolation) + 1] if wanted else order
         self.numbers = itertools.count(1)
         self.resources = contextlib.ExitStack()
         self.mending = threading.Lock()
@@ -153,12 +157,21 @@ class Supervisor:
 
         A worker may have done it to itself, where the jail cannot keep it from that. So what was
         decided stands at the last attempt, but the result is not kept: the next run tries anew.
+        Raises Rejected where the files are too large for a worker.
         """
+        first = dict(files), int(job["seed"][:8], 16), job["beside"]
+        start = encode(first, _no_reference)
+        if len(start) > MAX_FRAME:
+            raise Rejected(
+                f"The notebook and the files beside it, the course's own among them, have "
+                f"{len(start) >> 20} MB, and a worker takes {MAX_FRAME >> 20} MB: hand in fewer or "
+                "smaller files."
+            )
         countdown = Countdown(self.assignment.seconds[1] + SLACK)  # one for all attempts
         kills = 0
         while True:
             try:
-                run = self._run(job, files, slot, countdown)
+                run = self._run(job, start, slot, countdown)
             except Lost:
                 kills += 1
                 if kills == ATTEMPTS or countdown.left <= 0:
@@ -177,9 +190,7 @@ class Supervisor:
         self.restarts = 0
         return run
 
-    def _run(
-        self, job: dict[str, Any], files: Mapping[str, bytes], slot: int, countdown: Countdown
-    ) -> Run:
+    def _run(self, job: dict[str, Any], start: bytes, slot: int, countdown: Countdown) -> Run:
         """One attempt. Raises Lost where somebody's kill keeps it from being decided."""
         worker, tester = self._warm()
         number = next(self.numbers)
@@ -196,9 +207,7 @@ class Supervisor:
                 OSError
             ):  # a worker that cannot start says nothing, and no cell runs
                 channel.settimeout(SLACK)
-                seed = int(job["seed"][:8], 16)
-                first = dict(files), seed, job["beside"]
-                Frames(channel).send(encode(first, _no_reference))
+                Frames(channel).send(start)
             channel.setblocking(True)
             # In jail, it is another user than the worker: such a notebook is checked alone.
             tester.fork({**task, "slot": slot + 1}, [testers.fileno(), channel.fileno()])

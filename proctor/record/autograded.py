@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from proctor.notebook import sanitise
@@ -12,6 +13,7 @@ from proctor.verdict import NotebookVerdict, TestResult, number, total
 
 MAX_MARKDOWN = 500_000  # characters in a notebook: a page takes seconds for each hundred thousand
 NO_ROOM = "[proctor: there is more text in this notebook than can be shown.]"
+NOTICE_ID = "proctor-notice"  # a cell's id
 
 DECIDED = (
     "Decided in the student's process, as nbgrader does: a claim that proctor cannot vouch for."
@@ -74,6 +76,19 @@ def autograded(submission: Submission, verdict: NotebookVerdict, notice: str = "
         # the name of its lexer: of the ways to say it, the one that nbgrader keeps
         notebook["metadata"] = {**notebook["metadata"], "language_info": {"name": "text"}}
     return notebook
+
+
+def with_notice(notebook: Notebook, text: str) -> Notebook:
+    """The notebook with this sentence above it: formgrader and feedback show it."""
+    source = f"**A later submission was rejected.** {sanitise.markdown(text)}"
+    notice = {"cell_type": "markdown", "id": NOTICE_ID, "metadata": {}, "source": source}
+    rest = [cell for cell in notebook["cells"] if cell["id"] != NOTICE_ID]
+    return {**notebook, "cells": [notice, *rest]}
+
+
+def as_text(notebook: Notebook) -> str:
+    """A graded notebook as its file holds it."""
+    return json.dumps(notebook, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _points(tests: list[TestResult], count: int, syntax_errors: list[str]) -> dict[str, Any]:

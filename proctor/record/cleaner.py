@@ -14,7 +14,7 @@ import sys
 from multiprocessing.connection import Connection, Pipe
 
 from proctor.notebook.template import Submission
-from proctor.record.autograded import autograded
+from proctor.record.autograded import as_text, autograded
 from proctor.verdict import NotebookVerdict, TestResult
 
 SECONDS = 20.0  # of processor time for one notebook; ten megabytes take about one
@@ -48,7 +48,7 @@ class Cleaner:
                 self.close()
                 if process.returncode == -signal.SIGPROF:
                     break
-        return as_text(submission, verdict, NOTICE)
+        return as_text(autograded(submission, verdict, NOTICE))
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.channel, theirs = Pipe()
@@ -79,12 +79,6 @@ class Cleaner:
             self.process = None
 
 
-def as_text(submission: Submission, verdict: NotebookVerdict, notice: str = "") -> str:
-    """The graded notebook, as its file holds it."""
-    notebook = autograded(submission, verdict, notice)
-    return json.dumps(notebook, ensure_ascii=False, sort_keys=True) + "\n"
-
-
 def main() -> None:
     """In the process: one notebook after the other, until the other side is gone."""
     channel, seconds = Connection(int(sys.argv[1])), float(sys.argv[2])
@@ -96,7 +90,7 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
         notebook, given, name, tests, outputs = json.loads(question)
         verdict = NotebookVerdict(name, [TestResult(**test) for test in tests], outputs)
-        text = as_text(Submission(notebook, [], frozenset(given)), verdict)
+        text = as_text(autograded(Submission(notebook, [], frozenset(given)), verdict))
         signal.setitimer(signal.ITIMER_PROF, 0)
         channel.send_bytes(text.encode())
 

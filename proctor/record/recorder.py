@@ -6,23 +6,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from proctor.course.course import Assignment
 from proctor.course.stack import own_stack
 from proctor.errors import ProctorError
 from proctor.notebook.cells import nbgrader
-from proctor.notebook.files import fetch, supporting_files
+from proctor.record.autograded import as_text, with_notice
 from proctor.record.cleaner import Cleaner
 from proctor.record.gradebook import Book, Entry, Place
-from proctor.record.store import Store, Stored
+from proctor.record.store import Store, Stored, write_whole
 from proctor.verdict import Change, Graded, Result, TestResult, change, total
 
+READ_ONLY = 0o444  # what nbgrader gives graded files
 GROUP = 100  # submissions in one transaction of the gradebook
-MAX_TIMESTAMP = 100  # characters
+EARLIER = "The score is the earlier submission's."
 
 
 class Recorder:
@@ -30,15 +33,21 @@ class Recorder:
 
     Each result is kept as soon as it is there (the graded notebooks, then the store); the gradebook
     follows in groups. Whatever is killed in between, the next run writes what is missing.
+
+    `levels` are those of isolation that a kept result may have; None for all.
     """
 
     def __init__(
-        self, assignment: Assignment, force: bool = False, own_stack: bool = False
+        self,
+        assignment: Assignment,
+        force: bool = False,
+        own_stack: bool = False,
+        levels: Container[str] | None = None,
     ) -> None:
         self.own_stack = own_stack
         self.assignment, self.course, self.force = assignment, assignment.course, force
+        self.levels = levels
         self.store = Store(assignment)
-        self.keys: dict[str, str] = {}
         self.before: dict[str, Stored] = {}
         self.entries: list[Entry] = []
         self.resources = contextlib.ExitStack()
@@ -64,32 +73,35 @@ class Recorder:
     def pending(self, folders: Mapping[str, Path]) -> tuple[dict[str, Path], list[Result]]:
         """What is to be graded, and the results that still hold.
 
-        A result holds if submission, suite and environment are what they were and its graded
-        notebooks are there. Where the gradebook does not say the same, it is told again.
+        A result holds if submission, suite and environment are what they were, its graded
+        notebooks are there, and it was isolated as well as it has to be. Where the gradebook does
+        not say the same, it is told again; late penalties follow its due date and extensions.
         """
         todo, kept = {}, []
         entries = []
         for student, folder in folders.items():
-            modules = own_stack(self.assignment, student) if self.own_stack else []
-            self.keys[student] = self.store.key(folder, modules)
             old = self.store.load(student)
             if old is not None:
                 self.before[student] = old
-            if old is None or old.key != self.keys[student] or self.force or not self._whole(old):
+            if self.force or old is None or not self._holds(old, folder):
                 todo[student] = folder
                 continue
             kept.append(old.result)
-            if old.result.status == "graded":
-                entries.append(self._entry(old))
+            if old.result.has_score:
+                entries.append(_entry(old))
         self.book.write(self.book.missing(entries))
         self.book.penalise([entry.student for entry in entries])
         return todo, kept
 
-    def _whole(self, stored: Stored) -> bool:
-        folder = self.course.folder("autograded", stored.result.student, self.assignment.name)
-        return stored.result.status == "rejected" or (
-            stored.result.status == "graded" and folder.is_dir()
-        )
+    def _holds(self, stored: Stored, folder: Path) -> bool:
+        result = stored.result
+        if result.status == "graded":
+            graded = self.course.folder("autograded", result.student, self.assignment.name)
+            isolated = self.levels is None or result.isolation in self.levels
+            if not graded.is_dir() or not isolated:
+                return False
+        modules = own_stack(self.assignment, result.student) if self.own_stack else []
+        return stored.key == self.store.key(self.store.read(folder), modules)
 
     def record(self, graded: Graded) -> Change | None:
         """Keep one result; how the score moved, if there was another one before."""
@@ -97,34 +109,44 @@ class Recorder:
         if result.status == "error":
             return None
         if not _nameable(result.student):
-            result.status, result.tests = "error", []
-            result.error = "The name of this submission's folder cannot be recorded: rename it."
+            _fail(result, "The name of this submission's folder cannot be recorded: rename it.")
             return None
-        key = "" if result.unsure else self.keys[result.student]
-        stored = Stored(key, result, self._comments(graded))
+        key = "" if result.unsure else self.store.key(graded.files, graded.modules)
+        stored = Stored(key, result, self._comments(graded), _timestamp(graded.files.timestamp))
+        old = self.before.get(result.student)
         try:
             with _explained(self.course.root):
                 if result.status == "graded":
                     self._write(result.student, graded)
+                elif old is not None and old.result.has_score:
+                    stored = self._earlier(stored, old)
                 self.store.save(stored)
         except ProctorError:
             raise
         except Exception as error:  # a defect of ours: the others are recorded all the same
-            result.status, result.tests = "error", []
-            result.error = f"The result could not be recorded: {type(error).__name__}: {error}"
+            why = f"{type(error).__name__}: {error}"
+            _fail(result, f"The result could not be recorded: {why}")
             return None
-        if result.status == "graded":
-            self.entries.append(self._entry(stored))
+        if result.has_score:
+            self.entries.append(_entry(stored))
         if len(self.entries) >= GROUP:
             self.flush()
-        old = self.before.get(result.student)
         return change(old.result, result) if old else None
 
-    def _entry(self, stored: Stored) -> Entry:
-        submitted = self.course.folder("submitted", stored.result.student, self.assignment.name)
-        scores = scores_by_cell(stored.result)
-        timestamp = self._timestamp(submitted)
-        return Entry(stored.result.student, timestamp, scores, stored.comments)
+    def _earlier(self, rejected: Stored, old: Stored) -> Stored:
+        """What is kept of a submission that came in place of a graded one and cannot be graded:
+        nobody loses a score to a broken upload.
+        """
+        result = rejected.result
+        result.earlier, result.tests = True, old.result.tests
+        result.isolation, result.stack = old.result.isolation, old.result.stack
+        result.error = f"{result.error} {EARLIER}"
+        graded = self.course.folder("autograded", result.student, self.assignment.name)
+        for path in graded.glob("*.ipynb"):
+            notebook = with_notice(json.loads(path.read_bytes()), result.error)
+            write_whole(path, as_text(notebook))
+            path.chmod(READ_ONLY)
+        return replace(rejected, comments=old.comments, timestamp=old.timestamp)
 
     def flush(self) -> None:
         """Write what waits for the gradebook."""
@@ -143,36 +165,22 @@ class Recorder:
                     comments[place] = "No response." if unchanged else None
         return comments
 
-    def _timestamp(self, submitted: Path) -> str | None:
-        """When it was submitted, if timestamp.txt says so: nbgrader fails at what is no time."""
-        from nbgrader.utils import parse_utc
-
-        try:
-            text = fetch(submitted / "timestamp.txt")[:MAX_TIMESTAMP].decode().strip()
-            # formgrader shows it in another time zone: no other one has the first or the last year
-            known = bool(text) and 1970 <= parse_utc(text).year < 9999
-        except Exception:  # dateutil opens files of time zones, and raises what they make it raise
-            return None
-        return text if known else None
-
     def _write(self, student: str, graded: Graded) -> None:
         """Write autograded/STUDENT/ASSIGNMENT whole: beside its place first, then moved there."""
         notebooks = {name: self.clean(*pair) for name, pair in graded.notebooks.items()}
-        submitted = self.course.folder("submitted", student, self.assignment.name)
         target = self.course.folder("autograded", student, self.assignment.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         for stale in target.parent.glob(f".{target.name}-*"):  # of a run that was killed
             shutil.rmtree(stale, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            # what the worker had: a file that is huge, or that nobody may read, stops no run
-            for name, data in supporting_files(submitted, self.assignment.files).items():
+            for name, data in {**graded.files.files, **self.assignment.files}.items():
                 _place(fresh / name, data)
             for name, text in notebooks.items():
                 (fresh / f"{name}.ipynb").write_text(text, encoding="utf-8")
             for path in fresh.rglob("*"):
                 if path.is_file():
-                    path.chmod(0o444)
+                    path.chmod(READ_ONLY)
             fresh.chmod(0o755)
             if target.exists():
                 shutil.rmtree(target)
@@ -180,6 +188,28 @@ class Recorder:
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
+
+
+def _fail(result: Result, why: str) -> None:
+    result.status, result.earlier, result.tests, result.error = "error", False, [], why
+
+
+def _entry(stored: Stored) -> Entry:
+    scores = scores_by_cell(stored.result)
+    return Entry(stored.result.student, stored.timestamp, scores, stored.comments)
+
+
+def _timestamp(data: bytes) -> str | None:
+    """When it was submitted, if timestamp.txt says so: nbgrader fails at what is no time."""
+    from nbgrader.utils import parse_utc
+
+    try:
+        text = data.decode().strip()
+        # formgrader shows it in another time zone: no other one has the first or the last year
+        known = bool(text) and 1970 <= parse_utc(text).year < 9999
+    except Exception:  # dateutil opens files of time zones, and raises what they make it raise
+        return None
+    return text if known else None
 
 
 def scores_by_cell(result: Result) -> dict[tuple[str, str], float | None]:

@@ -13,26 +13,31 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from proctor.course.course import Assignment
 from proctor.course.stack import Modules
-from proctor.errors import ProctorError, Rejected
-from proctor.notebook.files import fetch, supporting_files
+from proctor.errors import ProctorError
+from proctor.notebook.files import SubmissionFiles
 from proctor.record.gradebook import Place
 from proctor.verdict import Result, TestResult
+
+T = TypeVar("T")
 
 UNFINISHED = ".unfinished-"  # a file that is being written
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A result and what it was made from."""
+    """A result, what it was made from, and what the gradebook shall say besides."""
 
     key: str
     result: Result
     comments: dict[Place, str | None]
+    timestamp: str | None = None
 
 
 class Store:
@@ -45,34 +50,32 @@ class Store:
         values = sorted(settings.trait_values(config=True).items())  # not where the course stands
         self.around = repr((assignment.fingerprint, assignment.versions, values))
 
-    def key(self, folder: Path, modules: Modules) -> str:
-        """The key of a submission: any file of it changes it, and any of its student's modules that
-        it is graded on.
+    def read(self, folder: Path) -> SubmissionFiles:
+        """A submission, as it is graded."""
+        names = [template.name for template in self.assignment.templates]
+        return SubmissionFiles.read(folder, names, self.assignment.files)
+
+    def key(self, files: SubmissionFiles, modules: Modules) -> str:
+        """The key of a submission: whatever of it is graded changes it, and any of its student's
+        modules that it is graded on.
         """
-        digest = hashlib.sha256(self.around.encode())
-        if modules:
-            digest.update(json.dumps(modules).encode())
-        names = [f"{template.name}.ipynb" for template in self.assignment.templates]
-        for name in names:
-            try:
-                data = fetch(folder / name)
-            except Rejected as error:
-                data = str(error).encode()
-            digest.update(os.fsencode(f"{name}\0{hashlib.sha256(data).hexdigest()}\0"))
-        for name, data in sorted(supporting_files(folder, {}).items()):
-            digest.update(os.fsencode(f"{name}\0{hashlib.sha256(data).hexdigest()}\0"))
-        return digest.hexdigest()
+        graded = json.dumps([self.around, files.digest, modules])
+        return hashlib.sha256(graded.encode()).hexdigest()
 
     def load(self, student: str) -> Stored | None:
-        """The last result of a student, if there is a readable one."""
+        """The last result of a student; None if there is none, or what is there was damaged."""
         try:
-            found = json.loads((self.folder / f"{student}.json").read_text())
-            names = {field.name for field in fields(Result)}
-            result = Result(**{k: v for k, v in found["result"].items() if k in names})
-            result.tests = [TestResult(**test) for test in found["result"]["tests"]]
+            text = (self.folder / f"{student}.json").read_text(encoding="utf-8")
+            found = json.loads(text, parse_constant=_refuse)
+            tests = found["result"]["tests"]
+            if not _fits(tests, list[dict[str, Any]]):
+                raise TypeError("tests")
+            tests = [_typed(TestResult, test) for test in tests]
+            result = _typed(Result, found["result"] | {"tests": tests})
             comments = {(notebook, cell): text for notebook, cell, text in found["comments"]}
-            return Stored(str(found["key"]), result, comments)
-        except (OSError, ValueError, KeyError, TypeError):
+            stored = _typed(Stored, found | {"result": result, "comments": comments})
+            return stored if result.student == student else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def save(self, stored: Stored) -> None:
@@ -81,8 +84,13 @@ class Store:
         for test in result["tests"]:
             del test["detail"]
         comments = [[notebook, cell, text] for (notebook, cell), text in stored.comments.items()]
-        body = json.dumps({"key": stored.key, "result": result, "comments": comments})
-        write_whole(self.folder / f"{stored.result.student}.json", body)
+        body = {
+            "key": stored.key,
+            "result": result,
+            "comments": comments,
+            "timestamp": stored.timestamp,
+        }
+        write_whole(self.folder / f"{stored.result.student}.json", json.dumps(body))
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -99,6 +107,37 @@ class Store:
             for stale in self.folder.glob(f"{UNFINISHED}*"):  # of a run that was killed
                 stale.unlink()
             yield
+
+
+def _typed(cls: type[T], values: dict[str, Any]) -> T:
+    """An instance of this dataclass; raises TypeError where a value is not of its field's type."""
+    hints = get_type_hints(cls)
+    known = {name: value for name, value in values.items() if name in hints}
+    for name, value in known.items():
+        if not _fits(value, hints[name]):
+            raise TypeError(f"{cls.__name__}.{name}")
+    return cls(**known)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is UnionType:
+        return any(_fits(value, part) for part in parts)
+    if kind is Literal:
+        return value in parts
+    if kind is list:
+        return type(value) is list and all(_fits(item, parts[0]) for item in value)
+    if kind is tuple:
+        return type(value) is tuple and all(map(_fits, value, parts))
+    if kind is dict:
+        return type(value) is dict and all(
+            _fits(key, parts[0]) and _fits(each, parts[1]) for key, each in value.items()
+        )
+    return hint is Any or type(value) is hint or (hint is float and type(value) is int)
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of points")
 
 
 def write_whole(path: Path, text: str) -> None:

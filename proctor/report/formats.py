@@ -29,11 +29,7 @@ def as_markdown(assignment: str, results: Sequence[Result]) -> str:
         "| --- | ---: | --- | --- |",
     ]
     for result in results:
-        score = (
-            f"{number(result.score)} / {number(result.max_score)}"
-            if result.status == "graded"
-            else "-"
-        )
+        score = f"{number(result.score)} / {number(result.max_score)}" if result.has_score else "-"
         cells = [_plain(result.student), score, state(result), _plain(remark(result))]
         lines.append(f"| {' | '.join(cells)} |")
     if claims := in_students_process(results):

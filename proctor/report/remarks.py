@@ -21,7 +21,7 @@ def misconceptions(results: Sequence[Result]) -> Counter[str]:
 
 def state(result: Result) -> str:
     """A submission's status, as people read it."""
-    return NEEDS_MANUAL if result.needs_manual else result.status
+    return NEEDS_MANUAL if result.status == "graded" and result.needs_manual else result.status
 
 
 def remark(result: Result) -> str:

@@ -67,7 +67,7 @@ def _row(result: Result) -> dict[str, str]:
     points = f"{result.score:.5g}/{number(result.max_score)}"
     return {
         "student": one_line(result.student),
-        "score": points if result.status == "graded" else "-",
+        "score": points if result.has_score else "-",
         "tests": f"{passed}/{len(decided)}" if decided else "-",
         "status": state(result),
         "s": f"{result.seconds:.2f}",
