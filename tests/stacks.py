@@ -16,21 +16,6 @@ from tests import classroom
 # What is lost on which solution, in which later assignment. Anything else is news, and so is the
 # end of one of these.
 KNOWN: dict[tuple[str, str], set[str]] = {
-    # Its `data` cannot be assigned, which 01 does not ask for and descent on parameters needs.
-    ("01_tensor-copies_and_attributes", "03_layers"): {
-        "Linear",
-        "Traversal",
-        "Whole",
-        "check_forward",
-    },
-    ("01_tensor-copies_and_attributes", "04_losses"): {
-        "Descend",
-        "Nudge",
-        "Whole",
-        "check_descend",
-        "check_nudge",
-    },
-    ("01_tensor-copies_and_attributes", "05_autograd"): {"Whole", "check_whole"},
     # 05's three other ways agree with the gradients of the reference's functions, not of their own.
     ("01_tensor-rule_in_the_constructor", "05_autograd"): {"Agree"},
     ("01_tensor-aliases", "05_autograd"): {"Agree"},
