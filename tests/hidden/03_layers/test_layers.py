@@ -229,16 +229,19 @@ def some(rng, count):
     return [int(n) for n in rng.choice(90, count, replace=False) + 1]
 
 
-def tree(rng, leaf, depth=4):
-    """A random module of modules, lists, tuples, leaves and other things."""
+def tree(rng, leaf, nested=True, depth=4):
+    """A random module of modules, lists, tuples, leaves and other things.
 
-    def value(depth):
+    If not `nested`, no list or tuple stands in another one.
+    """
+
+    def value(depth, listed=False):
         draw = rng.integers(0, 8 if depth else 3)
-        if draw < 2:
+        if draw < 2 or (draw in (3, 4) and listed and not nested):
             return leaf()
         if draw == 2:
             return [None, 0.5, "text", "function"][rng.integers(4)]
-        inside = [value(depth - 1) for _ in range(rng.integers(0, 4))]
+        inside = [value(depth - 1, draw < 5) for _ in range(rng.integers(0, 4))]
         if draw < 5:
             return inside if draw == 3 else tuple(inside)
         names = rng.permutation(["a", "b", "layers", "weight"])
@@ -374,7 +377,7 @@ class TestSharedOnce:
             k = int(rng.integers(1, 4))
             return k if rng.random() < 0.5 else {"same": k, "own": 100 + k, "more": [200 + k]}
 
-        found_in(student, *(tree(rng, leaf) for _ in range(20)))
+        found_in(student, *(tree(rng, leaf, nested=False) for _ in range(20)))
 
 
 @run_in_worker

@@ -762,6 +762,7 @@ class TestWhole:
             if step < 5:
                 down = slope(z, targets)
                 w, b = w - rate * (x.T @ down), b - rate * down.sum(0)
+        assert_close(curve[0], heights[0], rtol=1e-9)
         assert_close(curve, heights, rtol=1e-5, atol=1e-7)
         assert_close(after_w, w, rtol=1e-4, atol=1e-6)
         assert_close(after_b, b, rtol=1e-4, atol=1e-6)
