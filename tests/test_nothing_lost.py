@@ -26,7 +26,6 @@ import pytest
 
 from proctor import jail
 from proctor.course.course import Course
-from proctor.errors import ProctorError
 from proctor.grade import supervisor
 from proctor.grade.grading import Grader
 from proctor.notebook.template import Submission
@@ -462,9 +461,10 @@ def test_a_tester_that_is_killed_once_it_is_there_takes_no_run_along(
 def test_what_a_process_ended_in_is_told_in_a_sentence() -> None:
     """It wrote a traceback: that is for its log."""
     process = Warm("proctor.tester.tester", {})
-    with contextlib.closing(process), pytest.raises(ProctorError) as error:
-        process.ready()
-    assert re.fullmatch("the tester could not start: KeyError: '[a-z]+'", str(error.value))
+    with contextlib.closing(process):
+        process.process.wait()
+        assert "Traceback" in process.said()
+        assert re.fullmatch("the tester ended. KeyError: '[a-z]+'", str(process.lost()))
 
 
 @linux

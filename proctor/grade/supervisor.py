@@ -244,7 +244,7 @@ class Supervisor:
                     return events, None
                 if events[-1]["event"] == "no worker":
                     raise ProctorError(
-                        f"no worker could be started: {events[-1]['why']}. {self.worker.said()}"
+                        f"no worker could be started: {events[-1]['why']}. {self.worker.ended_in()}"
                     )
         except TimeoutError:
             return (
@@ -254,7 +254,7 @@ class Supervisor:
             )
         except EOFError:
             raise ProctorError(
-                f"the tester ended before it had decided everything. {self.tester.said()}"
+                f"the tester ended before it had decided everything. {self.tester.ended_in()}"
             ) from None
 
 

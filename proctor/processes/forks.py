@@ -214,7 +214,7 @@ class Warm:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
         killed = (self.process.poll() or 0) < 0
-        how = "was killed" if killed else f"ended. {self.said()}".rstrip()
+        how = "was killed" if killed else f"ended. {self.ended_in()}".rstrip()
         return Lost(f"{self.name} {how}")
 
     def _hear(self, countdown: Countdown | None = None) -> bytes:
@@ -227,12 +227,15 @@ class Warm:
         return b""
 
     def said(self) -> str:
-        """The last line that it or a child wrote to standard error: of a traceback, what it ends
-        in.
-        """
+        """The end of what it and its children wrote to standard error."""
         size = os.fstat(self.log.fileno()).st_size
-        written = os.pread(self.log.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")
-        return (written.strip().splitlines() or [""])[-1]
+        return (
+            os.pread(self.log.fileno(), 2000, max(0, size - 2000)).decode(errors="replace").strip()
+        )
+
+    def ended_in(self) -> str:
+        """The last line of it: of a traceback, the exception."""
+        return (self.said().splitlines() or [""])[-1]
 
     def fork(self, job: Job, descriptors: Sequence[int]) -> None:
         """Start a job. Raises Lost if it does not live any more."""
