@@ -970,6 +970,13 @@ def made_of_operations(student, reference, rng, name, x):
     same(slope, expected, rtol=1e-4, atol=1e-6, symptoms={THROUGH_DATA: lambda it: not it.any()})
 
 
+@lifted
+def through_one_layer_twice(x, weights, biases):
+    """What comes out of a network whose last layer is its first one, too."""
+    layer = Tensor(weights), Tensor(biases)
+    return network(Tensor(x), [layer, layer]).data
+
+
 class TestWhole:
     @pytest.mark.points(4.5)
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -988,6 +995,10 @@ class TestWhole:
                 (student.Tensor(weights), student.Tensor(biases)) for weights, biases in layers
             ]
             same(values(student.network(student.Tensor(x), theirs)), h, dtype=dtype)
+        kind("one and the same layer twice")
+        x, weights, biases = (rng.normal(size=n).astype(dtype) for n in [(6, 3), (3, 3), 3])
+        h = np.maximum(x @ weights + biases, 0) @ weights + biases
+        same(through_one_layer_twice(student, x, weights, biases), h, dtype=dtype)
 
     @pytest.mark.points(4.5)
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])

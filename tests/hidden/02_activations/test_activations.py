@@ -580,7 +580,9 @@ def networks(cases):
     told = []
     for x, layers, name in cases:
         matrices = [Tensor(np.array(matrix)) for matrix in layers]
-        told.append(network(Tensor(np.array(x)), matrices, names[name]).data)
+        once = network(Tensor(np.array(x)), matrices, names[name]).data
+        twice = network(Tensor(np.array(x)), matrices, names[name]).data
+        told.append((once, twice))
     return told
 
 
@@ -620,8 +622,11 @@ class TestWhole:
         ]
         x, layers, _ = cases[0]
         cases.append((x.astype(np.float32), [m.astype(np.float32) for m in layers], name))
-        for seen, case in zip(networks(student, cases), cases, strict=True):
-            assert_close(seen, numpy_network(*case), dtype=case[0].dtype)
+        for told, case in zip(networks(student, cases), cases, strict=True):
+            once, twice = told
+            assert_close(once, numpy_network(*case), dtype=case[0].dtype)
+            describe_input(f"the same matrices a second time, with {name}")
+            assert_close(twice, numpy_network(*case))
 
     @EACH
     @pytest.mark.points(7)
@@ -647,7 +652,7 @@ class TestWhole:
         )
         x, first, last = smooth(rng, 6, 3, 8, 4)
         layers = [5_000 * first, last if name in ("relu", "gelu") else 5_000 * last]
-        [seen] = networks(student, [(x, layers, name)])
+        [(seen, _)] = networks(student, [(x, layers, name)])
         assert_close(seen, numpy_network(x, layers, name), atol=1e-6, symptoms=NOT_FINITE)
         program = f"lambda a, b: log_softmax({name}(Tensor(x) @ a) @ b)"
         more = {"constants": {"x": x}, "symptoms": NOT_FINITE}

@@ -250,6 +250,15 @@ def tree(rng, leaf, nested=True, depth=4):
     return {"first": value(depth), "second": value(depth), "third": leaf()}
 
 
+@run_in_worker
+def yielded():
+    """For values that are no list or tuple: whether each that `contents` yields is the value."""
+    import numpy as np
+
+    others = np.zeros(3), {"a": 1}, "four", range(2), None
+    return [[item is value for item in contents(value)] for value in others]
+
+
 class TestTraversal:
     @pytest.mark.points(1)
     def test_own_tensors(self, student, rng):
@@ -288,6 +297,8 @@ class TestTraversal:
         spec = {"own": a, "layers": [b, [{"weight": c}], ([d], {"floors": [[], [[e]]]})]}
         symptoms = {FLAT_LISTS: [a, b], NO_LISTS: [a], OWN_ONLY: [a, b, d]}
         found_in(student, spec, symptoms=symptoms, alone=False)
+        describe_input("an array, a dictionary, text, a range and None, which contents yields")
+        assert yielded(student) == [[True]] * 5
 
     @pytest.mark.points(2)
     def test_any_tree(self, student, rng):

@@ -231,6 +231,15 @@ class TestBug:
         assert predictions.size > 1 and abs(float(loss)) > 1e-6
 
 
+@run_in_worker
+def loss_and_logits(logits, targets):
+    """The loss, and what the logits hold after it was computed."""
+    import numpy as np
+
+    x = Tensor(np.array(logits))
+    return cross_entropy(x, targets).data, x.data
+
+
 class TestCrossEntropy:
     @pytest.mark.points(4)
     def test_value(self, student, rng):
@@ -284,7 +293,15 @@ class TestCrossEntropy:
             told = losses(student, "cross_entropy", [(logits, t, False) for t in those], False)
         assert np.ptp(np.array(told, float)) < 1e-9 and told[0].shape != logits.shape
 
-    @pytest.mark.points(1)
+    @pytest.mark.points(0.5)
+    def test_logits_stay(self, student, rng):
+        """cross_entropy leaves its logits as they were."""
+        logits, targets = classes(rng, 5, 4)
+        loss, after = loss_and_logits(student, logits, targets)
+        assert type(loss) is np.ndarray and loss.shape != logits.shape
+        assert_close(after, logits, atol=0, rtol=0)
+
+    @pytest.mark.points(0.5)
     def test_one_example(self, student, rng):
         """A batch of one example costs its -log softmax at the right class, a single number."""
         logits, targets = classes(rng, 1, 6)
