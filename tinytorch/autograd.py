@@ -60,6 +60,7 @@ def max_vjp(g, out, x, axis=None, keepdims=False):
 
 
 VJPS |= {"sum": sum_vjp, "max": max_vjp}
+# one line more: the rule of maximum
 VJPS["maximum"] = lambda g, out, a, b: (g * (a > b), g * (a <= b))
 
 
@@ -77,6 +78,7 @@ def getitem_vjp(g, out, x, index):
 
 
 VJPS |= {"transpose": transpose_vjp, "__getitem__": getitem_vjp}
+# one line more: the rule of reshape
 VJPS["reshape"] = lambda g, out, x, *shape: (g.reshape(x.shape),)
 
 
@@ -152,7 +154,10 @@ def backward(self, grad=None):
 
 
 def operation(vjp):
-    """A decorator: the function or method below it gets the rule `vjp(g, out, *args, **kwargs)`."""
+    """A decorator: the function or method below it gets the rule `vjp(g, out, *args, **kwargs)`.
+
+    It returns a new Tensor, never one of its arguments.
+    """
     return lambda forward: functools.wraps(forward)(tracked(forward, vjp))
 
 

@@ -220,8 +220,9 @@ def on_tape(f, *inputs):
 def tape_gradient(tape, target, sources):
     """The gradient of `target` (of its sum) with respect to `sources`, by what `tape` recorded.
 
-    `sources` is a Tensor, and a Tensor of its shape comes back, or a list of Tensors, and a list
-    comes back in the same order. The gradient is None where the target does not depend on a source.
+    `sources` is a Tensor, and a Tensor of its shape comes back, or a list or tuple of Tensors, and a
+    list comes back in the same order. The gradient is None where the target does not depend on a
+    source.
     """
     grads = pull(tape.records, target)
     if isinstance(sources, Tensor):
@@ -232,8 +233,9 @@ def tape_gradient(tape, target, sources):
 def value_and_grad(f):
     """Make the function x -> (f(x), the gradient of f at x), of Tensors.
 
-    The gradient has the shape of `x`, and is zero where `f` does not depend on `x`. An `f` of many
-    numbers counts as their sum. The new function may itself be differentiated.
+    The gradient has the shape and dtype of `x`, and is zero where `f` does not depend on `x`. If
+    `f(x)` is many numbers, it is the gradient of their sum. The new function may itself be
+    differentiated.
     """
 
     def both(x):
