@@ -27,7 +27,10 @@ def graded(text: str) -> tuple[Submission, NotebookVerdict]:
         "double": [{"output_type": "stream", "name": "stdout", "text": text}],
         "line": [{"output_type": "display_data", "data": {"text/html": "<p><b onclick=x>"}}],
     }
-    return Submission(notebook, [], frozenset({"intro"})), NotebookVerdict("mini", tests, outputs)
+    tests.append(TestResult("s", "mini", "check_double", 0, 1, "failed"))
+    verdict = NotebookVerdict("mini", tests, outputs)
+    verdict.syntax_errors = ["cell 'line', line 3: '(' was never closed"]
+    return Submission(notebook, [], frozenset({"intro"})), verdict
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,7 @@ def cells(text: str) -> dict[str, Any]:
 def test_it_writes_what_is_written_beside_it(clean: Cleaner, text: str) -> None:
     pair = graded(text)
     assert clean(*pair) == as_text(autograded(*pair))
+    assert "was never closed" in clean(*pair)
     [shown] = cells(clean(*pair))["line"]["outputs"]
     assert "<b></b>" in shown["data"]["text/html"]
 
@@ -71,6 +75,7 @@ def test_who_is_killed_is_started_again(clean: Cleaner) -> None:
     os.kill(clean.process.pid, signal.SIGKILL)
     clean.process.wait()
     assert clean(*pair) == as_text(autograded(*pair))
+    assert "was never closed" in clean(*pair)
 
 
 def test_who_cannot_be_started_again_and_again_leaves_a_notice(

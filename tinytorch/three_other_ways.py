@@ -220,9 +220,9 @@ def on_tape(f, *inputs):
 def tape_gradient(tape, target, sources):
     """The gradient of `target` (of its sum) with respect to `sources`, by what `tape` recorded.
 
-    `sources` is a Tensor, and a Tensor of its shape comes back, or a list or tuple of Tensors, and a
-    list comes back in the same order. The gradient is None where the target does not depend on a
-    source.
+    `sources` is a Tensor, and a Tensor of its shape comes back, or a list or tuple of Tensors, and
+    a list comes back in the same order. The gradient is None where the target does not depend on
+    a source.
     """
     grads = pull(tape.records, target)
     if isinstance(sources, Tensor):
