@@ -48,14 +48,6 @@ USED = {
         "test_any_course.py::test_every_entry_is_as_plain_nbgrader_has_it",
     ),
     # pytest
-    "pytest:Function._initrequest": (
-        "tester/suite.py: an item that was rehearsed runs as if for the first time",
-        "test_grading.py::test_a_suite_is_collected_once_and_rehearsed_without_a_line_of_it",
-    ),
-    "pytest:FixtureDef.cache_key": (
-        "tester/suite.py: the rehearsal makes no fixture",
-        "test_grading.py::test_a_suite_is_collected_once_and_rehearsed_without_a_line_of_it",
-    ),
     "_pytest": (
         "tester/suite.py: its frames are left out of --explain",
         "test_private_names.py::test_an_explanation_shows_the_suite_and_not_pytest",
@@ -67,7 +59,7 @@ USED = {
     ),
     "hypothesis.core:HypothesisHandle.inner_test": (
         "tester/suite.py: draws inputs without calling the test",
-        "test_grading.py::test_a_suite_is_collected_once_and_rehearsed_without_a_line_of_it",
+        "test_grading.py::test_a_suite_is_collected_once_and_nothing_of_it_runs_before",
     ),
     # IPython
     "IPython.core.interactiveshell:InteractiveShell._showtraceback": (
