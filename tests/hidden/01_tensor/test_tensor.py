@@ -11,7 +11,7 @@ import operator
 import numpy as np
 import pytest
 from forward_mode import connected, forward, on
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -378,6 +378,7 @@ class TestArithmetic:
     @pytest.mark.parametrize("sign", ARITHMETIC)
     @settings(max_examples=8)
     @given(shapes=two_shapes, seed=seeds)
+    @example(shapes=hnp.BroadcastableShapes(((3,), (2, 3)), (2, 3)), seed=1)
     def test_two_tensors(self, student, sign, shapes, seed):
         """x + y, x * y and x / y agree with NumPy, for all shapes that broadcast."""
         a, b = shapes.input_shapes
@@ -803,16 +804,14 @@ class TestReductions:
 
     @pytest.mark.points(1.5)
     @pytest.mark.parametrize("name", REDUCTIONS)
-    @settings(max_examples=8)
-    @given(shape=shapes, seed=seeds, data=st.data())
-    def test_several_axes(self, student, name, shape, seed, data):
+    def test_several_axes(self, student, rng, name):
         """A tuple of axes disappears as one axis does."""
-        axis = data.draw(hnp.valid_tuple_axes(len(shape), min_size=1))
-        kind(f"{name} of a tensor of shape {shape} over axis {axis}")
-        a = abs(numbers(seed, *shape))
-        symptoms = {MEAN_OVER_SIZE: a.sum(axis=axis) / a.size} if name == "mean" else {}
-        got = values(getattr(student.Tensor(a), name)(axis=axis))
-        same(got, getattr(a, name)(axis=axis), symptoms=symptoms)
+        for shape, axis in [((2, 3, 4), (0, 2)), ((4, 3, 2), (-1, 1)), ((3, 4), (0, 1))]:
+            kind(f"{name} of a tensor of shape {shape} over axis {axis}")
+            a = rng.uniform(1, 9, shape)
+            symptoms = {MEAN_OVER_SIZE: a.sum(axis=axis) / a.size} if name == "mean" else {}
+            got = values(getattr(student.Tensor(a), name)(axis=axis))
+            same(got, getattr(a, name)(axis=axis), symptoms=symptoms)
 
     @pytest.mark.points(1)
     @pytest.mark.parametrize("name", REDUCTIONS)
@@ -1069,10 +1068,10 @@ FITS = {
     "a line, fitted by least squares": "w - 0.1 * (2 * x.T @ (x @ w - y)) / len(y)",
     "the chance of yes or no": "w - (x * (1 / (1 + exp(-x @ w)) - y)).mean(axis=0).reshape(-1, 1)",
     "shares that add up to 1": (
-        "w + ((y + 1) * log(exp(z / 9) / total(exp(z / 9)))).mean(0)[:, None]"
+        "w + ((y + 1) * log(exp(z / 9) / total(exp(z / 9)))).mean(0)[:, None] / 9"
     ),
     "what comes near the best": (
-        "w - ((z - best(z + 9)).maximum(-11) * (1 - y)).sum((0,))[:, None] / 99"
+        "w - ((z - best(z * z)).maximum(-11) * (1 - y)).sum((0,))[:, None] / 99"
     ),
 }
 
