@@ -28,7 +28,7 @@ from proctor import jail
 from proctor.course.course import Course
 from proctor.grade import supervisor
 from proctor.grade.grading import Grader
-from proctor.notebook.template import Submission
+from proctor.notebook.template import Submission, Template
 from proctor.processes.forks import Warm
 from proctor.record.cleaner import Cleaner
 from proctor.record.recorder import Recorder
@@ -880,7 +880,7 @@ def test_a_crash_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:
         raise RecursionError
 
-    monkeypatch.setattr(fuzz.ingest, "ingest", crash)
+    monkeypatch.setattr(Template, "submission", crash)
     ends = fuzz.Ends()
     fuzz.read_all([0], ends)
     assert "RecursionError" in ends.crashes[0]

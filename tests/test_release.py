@@ -197,7 +197,8 @@ def released(tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
     done = generate(root)
     assert done.returncode == 0, done.stderr
     before = contents(root / "release")
-    assert {*before} == {f"{NAME}/{name}" for name in (f"{NAME}.ipynb", "more.ipynb", "rows.csv")}
+    names = f"{NAME}.ipynb", "more.ipynb", "tools.ipynb", "rows.csv"
+    assert {*before} == {f"{NAME}/{name}" for name in names}
     return root, before
 
 

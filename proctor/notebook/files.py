@@ -27,12 +27,13 @@ MAX_TIMESTAMP = 100  # bytes
 MAX_NAMED = 5  # in one note
 
 # What programs leave behind. Hidden folders are left out, too, as .git and .ipynb_checkpoints.
+ENVIRONMENT = "pyvenv.cfg", "conda-meta"  # what lies in one of Python's
 CACHES = frozenset({"__pycache__", "node_modules", "site-packages", "__MACOSX"})
 
 
 def fetch(path: Path) -> bytes:
     """The bytes of a submitted file: a regular file of at most 10 MB, never through a link."""
-    if path.parent.is_symlink():
+    if os.path.islink(path.parent):
         raise Rejected("The submission's folder is a link: submit the files themselves.")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -119,7 +120,7 @@ class _Walk:
         self.notebooks: list[Path] = []
         self.others: list[tuple[Path, int]] = []
         self.left_out: list[str] = []
-        if not folder.is_symlink():
+        if not os.path.islink(folder):
             self._walk()
 
     def _walk(self) -> None:
@@ -142,11 +143,11 @@ class _Walk:
     def _enters(self, path: Path, deep: bool) -> bool:
         if path.name.startswith(".") or path.name in CACHES:
             return False
-        if path.is_symlink():
+        if os.path.islink(path):
             self._leave(path, "a link")
         elif deep:
             self._leave(path, "too deep")
-        elif (path / "pyvenv.cfg").exists() or (path / "conda-meta").exists():
+        elif any(os.path.exists(path / mark) for mark in ENVIRONMENT):
             self._leave(path, "an environment")
         else:
             return True
@@ -209,7 +210,7 @@ def _taken(provided: Iterable[str]) -> Callable[[PurePosixPath], bool]:
 def _notebook(folder: Path, name: str, names: Sequence[str], candidates: Sequence[Path]) -> Path:
     """Where a notebook lies: in its place, or the one place that can be meant. Raises Rejected."""
     expected = folder / f"{name}.ipynb"
-    if folder.is_symlink() or os.path.lexists(expected):
+    if os.path.islink(folder) or os.path.lexists(expected):
         return expected
     foreign = [path for path in candidates if path.stem not in names]
     missing = [each for each in names if not os.path.lexists(folder / f"{each}.ipynb")]
@@ -222,7 +223,8 @@ def _notebook(folder: Path, name: str, names: Sequence[str], candidates: Sequenc
             return found[0]
         if found:
             break
-    seen = _listed([f"'{_shown(path, folder)}'" for path in candidates])
+    others = [path for path in candidates if path not in {folder / f"{n}.ipynb" for n in names}]
+    seen = _listed([f"'{_shown(path, folder)}'" for path in others])
     raise Rejected(
         "The notebook is missing."
         + (f" Found: {seen}. Rename the right one and submit again." if seen else "")
@@ -239,7 +241,7 @@ def drop_linked(copy: Path, folder: Path, provided: Iterable[str]) -> list[str]:
     for here, _, names in os.walk(copy):
         for path in (Path(here, name) for name in names):
             name = path.relative_to(copy).as_posix()
-            if (folder / name).is_symlink() and not instructors(PurePosixPath(name)):
+            if os.path.islink(folder / name) and not instructors(PurePosixPath(name)):
                 path.unlink()
                 dropped.append(name)
     return sorted(dropped)

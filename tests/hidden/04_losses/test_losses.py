@@ -194,9 +194,11 @@ class TestMse:
         predictions, targets = rng.normal(size=(5, 2)), rng.integers(-3, 4, size=(5, 2))
         describe_input("targets in an array of integers, in one of floats, in a Tensor")
         floats = targets.astype(float)
-        those = [(targets, False), (floats, False), (floats, True)]
-        told = losses(student, "mse_loss", [(predictions, *each) for each in those], False)
+        those = [(targets, False), (floats, False), (floats, True), (floats + 7, False)]
+        cases = [(predictions, *each) for each in those]
+        *told, other = losses(student, "mse_loss", cases, False)
         assert len({float(loss) for loss in told}) == 1 and told[0].shape != predictions.shape
+        assert other != told[0]  # or nobody has looked at them
 
     @pytest.mark.points(1)
     def test_dtype(self, student, rng):
@@ -290,8 +292,10 @@ class TestCrossEntropy:
         those = [targets, targets.astype(np.int32), targets.astype(np.uint8), targets.tolist()]
         describe_input("targets in arrays of integers, small ones and unsigned ones, and in a list")
         with recognise(NEEDS_ARRAY, AttributeError, TypeError):
-            told = losses(student, "cross_entropy", [(logits, t, False) for t in those], False)
+            cases = [(logits, t, False) for t in [*those, (targets + 1) % 5]]
+            *told, other = losses(student, "cross_entropy", cases, False)
         assert np.ptp(np.array(told, float)) < 1e-9 and told[0].shape != logits.shape
+        assert other != told[0]  # or nobody has looked at them
 
     @pytest.mark.points(0.5)
     def test_logits_stay(self, student, rng):
@@ -300,6 +304,8 @@ class TestCrossEntropy:
         loss, after = loss_and_logits(student, logits, targets)
         assert type(loss) is np.ndarray and loss.shape != logits.shape
         assert_close(after, logits, atol=0, rtol=0)
+        other, _ = loss_and_logits(student, logits, (targets + 1) % 4)
+        assert other != loss
 
     @pytest.mark.points(0.5)
     def test_one_example(self, student, rng):
@@ -367,7 +373,8 @@ class TestStable:
         describe_input("logits around ±10,000, some examples right and some wrong")
         with recognise(LOG_OF_ZERO, FloatingPointError):
             loss = loss_of(student, "cross_entropy", logits, targets, strict=True)
-        assert np.isfinite(loss).all() and np.shape(loss) != logits.shape
+            other = loss_of(student, "cross_entropy", logits, chosen, strict=True)
+        assert np.isfinite(loss).all() and np.shape(loss) != logits.shape and loss != other
 
     @pytest.mark.points(3)
     def test_slope(self, student, rng):
@@ -446,7 +453,8 @@ class TestBce:
         describe_input("probabilities of exactly 0 and 1, some right and some wrong")
         with recognise(NO_FLOOR, FloatingPointError):
             loss = loss_of(student, "binary_cross_entropy", p, t, strict=True)
-        assert np.isfinite(loss).all() and np.shape(loss) != p.shape
+            other = loss_of(student, "binary_cross_entropy", p, p, strict=True)
+        assert np.isfinite(loss).all() and np.shape(loss) != p.shape and loss != other
 
     @pytest.mark.points(1)
     def test_targets_are_arrays_or_tensors(self, student, rng):
@@ -454,8 +462,10 @@ class TestBce:
         p, t = answers(rng, (6,))
         describe_input("targets in an array of integers, in one of floats, in a Tensor")
         those = [(t.astype(int), False), (t, False), (t, True)]
-        told = losses(student, "binary_cross_entropy", [(p, *each) for each in those], False)
+        cases = [(p, *each) for each in [*those, (1 - t, False)]]
+        *told, other = losses(student, "binary_cross_entropy", cases, False)
         assert np.ptp(np.array(told, float)) < 1e-9 and told[0].shape != p.shape
+        assert other != told[0]  # or nobody has looked at them
 
     @pytest.mark.points(0.5)
     def test_dtype(self, student, rng):
