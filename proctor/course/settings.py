@@ -10,9 +10,7 @@ from traitlets import Enum, Float, Integer, List, Unicode, validate
 from traitlets.config import Configurable
 
 CELL_SECONDS = 30.0  # nbgrader's own limit for a cell, if the course sets none
-
 IN_PROCESS = "in process"  # where test cells run in nbgrader: in the student's process
-
 UNLIMITED = 600.0  # what a notebook may take where nbgrader sets no limit
 
 

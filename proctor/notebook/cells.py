@@ -10,18 +10,14 @@ from typing import Any
 from proctor.errors import Rejected
 
 MAX_BYTES = 10 << 20
-
 MAX_CELLS = 5_000
-
 DEMO = "demo"  # the tag of cells that students run and grading does not
 
 # What a cell that hidden tests decide says, so that it earns nothing without them.
 HIDDEN = 'raise NotImplementedError("graded by hidden tests")'
-
 EXPORT = "export"  # the tag of cells that become a module of the course's package
 
 SKIP = "skip-execution"  # the tag by which Jupyter leaves a cell out
-
 _NO_NAME = re.compile(r"[^A-Za-z0-9+.-]|(?<!\d)\.|\.(?!\d)")  # julia-1.9 is one, www.x is none
 
 Cell = dict[str, Any]

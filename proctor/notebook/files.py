@@ -17,17 +17,14 @@ from proctor.errors import Rejected
 from proctor.notebook.cells import MAX_BYTES
 
 MAX_FILES = 1_000  # of a student's own that are taken
-
 MAX_SEEN = 10_000  # files, and folders, that are looked at
 
 MAX_DEPTH = 50  # folders in folders: who walks down further by recursion may not come back
-
 MAX_TIMESTAMP = 100  # bytes
-
 MAX_NAMED = 5  # in one note
 
-# What programs leave behind. Hidden folders are left out, too, as .git and .ipynb_checkpoints.
 ENVIRONMENT = "pyvenv.cfg", "conda-meta"  # what lies in one of Python's
+# What programs leave behind. Hidden folders are left out, too, as .git and .ipynb_checkpoints.
 CACHES = frozenset({"__pycache__", "node_modules", "site-packages", "__MACOSX"})
 
 

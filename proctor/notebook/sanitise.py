@@ -15,9 +15,7 @@ from typing import Any
 import nh3
 
 MAX_TEXT = 200_000  # characters of one output
-
 MAX_MARKDOWN = 50_000  # characters of one text cell: what shows it reads some of it again and again
-
 MAX_TAGS = 5_000  # in the HTML of one output: a parser's time grows with the square of its depth
 
 MAX_FORMULAS = (
@@ -33,7 +31,6 @@ MAX_COLOURS = 1_000  # in one text: nbconvert copies what follows each
 MAX_CODE, MAX_ALL_CODE = 10_000, 100_000  # characters of a cell, of a notebook, that get colours
 
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
-
 _SCHEME = re.compile(r"(?:java|vb|live)script:|data:|file:|attachment:")
 
 # All of its backslashes: if one of two stayed, the macro would come out. Possessive, and from the
@@ -56,7 +53,6 @@ _OPENINGS = (r"\begin{", r"\\[", r"\\(")
 
 # mistune and Pygments try each place of a run of blanks as its beginning.
 _BLANKS = re.compile(r"(?<!\s)(\s{200})\s++")
-
 _LONG_NUMBER = re.compile(r"&(?=#[xX]?[0-9a-fA-F]{8})")  # no character's; Python may not read it
 
 # A browser repeats these in each paragraph until they are closed; without attributes, three times
@@ -66,7 +62,6 @@ _REPEATED = re.compile(
 )
 
 _BARE = re.compile(r"&(?!#?\w{1,31};)")  # what html5ever puts back, and all that follows with it
-
 _IGNORED = re.compile(r"[\s\\\x00-\x20\u200b-\u200f]+")
 
 _CONTROLS = re.compile(
@@ -74,7 +69,6 @@ _CONTROLS = re.compile(
 )  # but for ESC, which colours a traceback
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]{0,30}m")
-
 _NO_COLOUR = re.compile(r"\x1b(?!\[[0-9;]{0,30}m)")
 
 # No address of a picture, which a browser fetches by itself: it tells its server who looks, and

@@ -26,7 +26,6 @@ from proctor.record.gradebook import Place
 from proctor.verdict import Result, TestResult
 
 T = TypeVar("T")
-
 UNFINISHED = ".unfinished-"  # a file that is being written
 
 
