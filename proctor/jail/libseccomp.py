@@ -30,7 +30,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from types import TracebackType
 
 NATIVE = 0  # this machine's architecture
 
@@ -99,12 +98,7 @@ class Filter:
     def __enter__(self) -> Filter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         _library().seccomp_release(self._context)
 
     def foreign(self, action: int) -> None:
