@@ -1,38 +1,22 @@
-"""The command `proctor`."""
+"""`proctor grade` and `proctor doctor`: for whoever grades."""
 
 from __future__ import annotations
 
-import io
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from proctor import __version__
-from proctor.errors import CourseError, ProctorError
-from proctor.verdict import one_line, printable
+from proctor.cli.options import COURSE, ISOLATION, complain
+from proctor.errors import ProctorError
+from proctor.verdict import one_line
 
 if TYPE_CHECKING:
     from proctor.run import Run
-
-COURSE = click.option(
-    "--course",
-    default=".",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The course's folder, with nbgrader_config.py. Default: this one.",
-)
-ISOLATION = click.option(
-    "--isolation",
-    default="",
-    metavar="LEVEL",
-    help="Demand a level: full, container or none. Default: the best that this machine has.",
-)
 
 
 def _shard(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int]:
@@ -47,13 +31,7 @@ def _shard(context: click.Context, option: click.Parameter, text: str | None) ->
     return number, count
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="proctor")
-def commands() -> None:
-    """Grade notebooks so that no student's code decides a score."""
-
-
-@commands.command()
+@click.command()
 @click.argument("assignment")
 @click.argument("students", nargs=-1, metavar="[STUDENT]...")
 @COURSE
@@ -165,7 +143,7 @@ def grade(
                     errors.rule(Text(one_line(f"{result.student}: {test.name}")))
                     table.say(errors, test.detail)
     if failed := [result for result in results if result.status == "error"]:
-        _complain(
+        complain(
             f"{len(failed)} of {len(results)} submissions have no result; run the command "
             f"again to grade them. {failed[0].student}: {failed[0].error}"
         )
@@ -203,63 +181,7 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _complain(text: str) -> None:
-    """Say on standard error what went wrong; it may name a student."""
-    click.echo(f"proctor: {printable(text)}", err=True)
-
-
-@commands.command()
-@click.argument("notebook", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@ISOLATION
-def check(notebook: Path, isolation: str) -> int:
-    """Run the visible checks of a NOTEBOOK and name what to do next.
-
-    Exit status: 0 when all pass and every cell runs to its end, else 1.
-    """
-    from proctor.check import check_notebook
-
-    return check_notebook(notebook, isolation, Console())
-
-
-@commands.command()
-@click.argument("notebooks", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--check", "only_check", is_flag=True, help="Write nothing; fail if the package is out of step."
-)
-@click.option(
-    "--package",
-    default=None,
-    metavar="NAME",
-    help="The package's name or path. Default: the course's package; for a NOTEBOOK the package "
-    "that stands in its folder or above it, or a new `tinytorch` beside the assignment's folder.",
-)
-@COURSE
-def export(notebooks: Sequence[Path], only_check: bool, package: str | None, course: Path) -> int:
-    """Write the course's package from its notebooks, or a module of your own from a NOTEBOOK."""
-    from proctor.author import export as exporting
-    from proctor.course.course import Course
-
-    if notebooks:
-        for notebook in notebooks:
-            named = Path(package or "")
-            found = exporting.package_for(notebook, named.name)
-            target = named if len(named.parts) > 1 else found
-            click.echo(os.path.relpath(exporting.export_notebook(notebook, target)))
-            click.echo(exporting.how_to_start(notebook, target), nl=False)
-        return 0
-    loaded = Course.load(course)
-    target = loaded.root / (package or loaded.package or "")
-    source = loaded.folder("source", ".", "_").parent
-    if only_check:
-        differences = exporting.check(source, target)
-        click.echo("\n".join(differences) or f"{target.name} is in step with {source.name}.")
-        return int(bool(differences))
-    for path in exporting.export_course(source, target):
-        click.echo(os.path.relpath(path, loaded.root))
-    return 0
-
-
-@commands.command()
+@click.command()
 def doctor() -> int:
     """Say what this machine offers for isolation, what is missing, and how to get it."""
     from proctor import jail
@@ -273,31 +195,3 @@ def doctor() -> int:
             console.print(f"     {finding.remedy}")
     console.print(f"Isolation: [bold]{jail.probe()}[/]")
     return 0
-
-
-def main(arguments: Sequence[str] | None = None) -> Any:
-    """Run a command; what went wrong is said in a sentence. Exit status 2 for a wrong call."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that its encoding lacks ends no run
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        status = commands(args=arguments, standalone_mode=False)
-    except click.exceptions.Exit as leave:
-        status = leave.exit_code
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except CourseError as error:
-        _complain(str(error))
-        status = 2
-    except ProctorError as error:
-        _complain(str(error))
-        status = 1
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("proctor: interrupted; what was graded before is recorded.", err=True)
-        status = 130
-    sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

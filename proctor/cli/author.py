@@ -1,0 +1,49 @@
+"""`proctor export`: for whoever writes notebooks, and for whoever solves them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from proctor.cli.options import COURSE
+
+
+@click.command()
+@click.argument("notebooks", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--check", "only_check", is_flag=True, help="Write nothing; fail if the package is out of step."
+)
+@click.option(
+    "--package",
+    default=None,
+    metavar="NAME",
+    help="The package's name or path. Default: the course's package; for a NOTEBOOK the package "
+    "that stands in its folder or above it, or a new `tinytorch` beside the assignment's folder.",
+)
+@COURSE
+def export(notebooks: Sequence[Path], only_check: bool, package: str | None, course: Path) -> int:
+    """Write the course's package from its notebooks, or a module of your own from a NOTEBOOK."""
+    from proctor.author import export as exporting
+    from proctor.course.course import Course
+
+    if notebooks:
+        for notebook in notebooks:
+            named = Path(package or "")
+            found = exporting.package_for(notebook, named.name)
+            target = named if len(named.parts) > 1 else found
+            click.echo(os.path.relpath(exporting.export_notebook(notebook, target)))
+            click.echo(exporting.how_to_start(notebook, target), nl=False)
+        return 0
+    loaded = Course.load(course)
+    target = loaded.root / (package or loaded.package or "")
+    source = loaded.folder("source", ".", "_").parent
+    if only_check:
+        differences = exporting.check(source, target)
+        click.echo("\n".join(differences) or f"{target.name} is in step with {source.name}.")
+        return int(bool(differences))
+    for path in exporting.export_course(source, target):
+        click.echo(os.path.relpath(path, loaded.root))
+    return 0

@@ -1,0 +1,27 @@
+"""What several commands share: options, and how they speak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from proctor.verdict import printable
+
+COURSE = click.option(
+    "--course",
+    default=".",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The course's folder, with nbgrader_config.py. Default: this one.",
+)
+ISOLATION = click.option(
+    "--isolation",
+    default="",
+    metavar="LEVEL",
+    help="Demand a level: full, container or none. Default: the best that this machine has.",
+)
+
+
+def complain(text: str) -> None:
+    """Say on standard error what went wrong; it may name a student."""
+    click.echo(f"proctor: {printable(text)}", err=True)

@@ -1,0 +1,23 @@
+"""`proctor check`: for whoever solves a notebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from proctor.cli.options import ISOLATION
+
+
+@click.command()
+@click.argument("notebook", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@ISOLATION
+def check(notebook: Path, isolation: str) -> int:
+    """Run the visible checks of a NOTEBOOK and name what to do next.
+
+    Exit status: 0 when all pass and every cell runs to its end, else 1.
+    """
+    from proctor.check import check_notebook
+
+    return check_notebook(notebook, isolation, Console())
