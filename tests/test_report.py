@@ -16,6 +16,7 @@ from rich.console import Console
 
 from proctor import check, cli
 from proctor import run as running
+from proctor.cli import grading
 from proctor.report import formats, table
 from proctor.report.remarks import misconceptions
 from proctor.verdict import Change, NotebookVerdict, Result
@@ -46,6 +47,10 @@ def broken(status: str) -> Result:
     return Result(HOSTILE, status, "full", error=HOSTILE)  # type: ignore[arg-type]
 
 
+# The formats that name every student; services have tests of their own.
+OF_MANY = [
+    form for form in formats.FORMATS if form not in ("annotations", "classroom50", "reporter")
+]
 CHANGES = [Change(HOSTILE, 1, 2, (HOSTILE,))]
 
 
@@ -115,7 +120,7 @@ def test_no_way_out_obeys_a_student(
     """All that leaves proctor for a terminal, a CI's log or a CI's page."""
     ways: dict[str, str] = {}
     results = [hostile(), broken("rejected"), broken("error")]
-    for form in ("table", "markdown", "junit", "json"):
+    for form in ("table", *OF_MANY):
         assert grade(results, "--format", form, "--explain") == 1
         ways[form], ways[f"{form}: stderr, --explain, an error's line"] = capsys.readouterr()
     for width in (30, 60, 200):
@@ -130,8 +135,10 @@ def test_no_way_out_obeys_a_student(
     failed = made("a", "failed", message=HOSTILE)
     failed.cell = "a"
     ways["check"] = checked([failed, made(HOSTILE, "failed")], [HOSTILE])
-    bar = cli._progress(Console(file=io.StringIO(), width=200))
-    bar.add_task(cli.one_line(HOSTILE), text=cli._so_far(running.Run("full", 3, 0, results)))
+    bar = grading._progress(Console(file=io.StringIO(), width=200))
+    bar.add_task(
+        grading.one_line(HOSTILE), text=grading._so_far(running.Run("full", 3, 0, results))
+    )
     screen = io.StringIO()
     Console(file=screen, width=200).print(bar.get_renderable())
     ways["progress"] = screen.getvalue()
@@ -171,11 +178,11 @@ def test_a_student_may_be_called_anything(
 ) -> None:
     """No format, no summary and no explanation ends in a traceback."""
     some = [result(made("a", "failed", detail="why"), student=name), result(made("a"))]
-    for form in ("table", "markdown", "junit", "json"):
+    for form in ("table", *OF_MANY):
         assert grade(some, "--format", form, "--explain", "--summary", tmp_path / "s.md") == 0
         out, err = capsys.readouterr()
         assert "ada" in out and "why" in err
-    shown = cli.one_line(name)[:20]
+    shown = grading.one_line(name)[:20]
     assert shown in err
 
 
@@ -266,7 +273,7 @@ def test_junit_counts_what_it_lists() -> None:
 def test_the_bar_says_how_many() -> None:
     some = [result(), result(), broken("rejected")]
     run = running.Run("full", 12, 1, [result(), *some])
-    assert cli._so_far(run) == "graded 2 of 12, 1 rejected"
+    assert grading._so_far(run) == "graded 2 of 12, 1 rejected"
     run.results.append(broken("error"))
-    assert cli._so_far(run) == "graded 2 of 12, 1 rejected, 1 without a result"
-    assert cli._so_far(running.Run("full", 3)) == "graded 0 of 3"
+    assert grading._so_far(run) == "graded 2 of 12, 1 rejected, 1 without a result"
+    assert grading._so_far(running.Run("full", 3)) == "graded 0 of 3"

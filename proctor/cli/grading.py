@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from proctor.cli.options import COURSE, ISOLATION, complain
+from proctor.cli.options import COURSE, ISOLATION, complain, outputs_of
 from proctor.errors import ProctorError
+from proctor.report.formats import FORMATS
 from proctor.verdict import one_line
 
 if TYPE_CHECKING:
@@ -44,9 +45,18 @@ def _shard(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "junit", "markdown"]),
+    type=click.Choice(["table", *FORMATS]),
     default="table",
     help="What to print on standard output.",
+)
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="FORMAT=FILE",
+    callback=outputs_of,
+    help="Write FILE in one of these formats as well; may be given several times. With {student} "
+    "in its name, a file for each student.",
 )
 @click.option("--force", is_flag=True, help="Grade all, also those whose result still holds.")
 @click.option(
@@ -81,6 +91,7 @@ def grade(
     course: Path,
     jobs: int | None,
     form: str,
+    outputs: Sequence[tuple[str, str]],
     force: bool,
     summary: Path | None,
     no_record: bool,
@@ -130,11 +141,7 @@ def grade(
             screen = Console(width=118)  # a file or a CI log has no edge to wrap at
         table.table(assignment, results, screen, run.kept, changes)
     else:
-        click.echo(
-            {"json": formats.as_json, "junit": formats.as_junit, "markdown": formats.as_markdown}[
-                form
-            ](assignment, results)
-        )
+        click.echo(FORMATS[form](assignment, results))
         table.moves(changes, errors)
     if explain:
         for result in results:
@@ -147,6 +154,8 @@ def grade(
             f"{len(failed)} of {len(results)} submissions have no result; run the command "
             f"again to grade them. {failed[0].student}: {failed[0].error}"
         )
+    for name, path in outputs:
+        formats.write(name, path, assignment, results)
     if summary is not None:
         try:
             with summary.open("a", encoding="utf-8") as file:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from proctor.report.formats import FORMATS
 from proctor.verdict import printable
 
 COURSE = click.option(
@@ -25,3 +27,18 @@ ISOLATION = click.option(
 def complain(text: str) -> None:
     """Say on standard error what went wrong; it may name a student."""
     click.echo(f"proctor: {printable(text)}", err=True)
+
+
+def outputs_of(
+    context: click.Context, option: click.Parameter, words: Sequence[str]
+) -> list[tuple[str, str]]:
+    """What to write where: ("junit", "results.xml") for "junit=results.xml"."""
+    found = []
+    for word in words:
+        form, equals, path = word.partition("=")
+        if form not in FORMATS or not equals or not path:
+            raise click.BadParameter(
+                f"write FORMAT=FILE, FORMAT one of {', '.join(FORMATS)}", context, option
+            )
+        found.append((form, path))
+    return found

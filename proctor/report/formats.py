@@ -1,21 +1,27 @@
-"""Results for programs: JSON, JUnit and Markdown."""
+"""Results for programs: JSON, JUnit and Markdown, and what services take."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from xml.etree import ElementTree
 
+from proctor.errors import CourseError, ProctorError
+from proctor.report import services
 from proctor.report.remarks import in_students_process, misconceptions, remark, state
 from proctor.verdict import Result, number, one_line, printable
 
+SCHEMA = "proctor/results/v1"  # docs/results.schema.json; a key that changes or goes makes a v2
+
 
 def as_json(assignment: str, results: Sequence[Result]) -> str:
-    """One object: {"assignment", "submissions": [...]}."""
+    """One object: {"schema", "assignment", "submissions": [...]}."""
+    submissions = [result.as_json() for result in results]
     text = json.dumps(
-        {"assignment": assignment, "submissions": [result.as_json() for result in results]},
-        indent=1,
+        {"schema": SCHEMA, "assignment": assignment, "submissions": submissions}, indent=1
     )
     return text.replace("##", "#\\u0023")  # the same in JSON, and no command in the log of a CI
 
@@ -86,3 +92,52 @@ def as_junit(assignment: str, results: Sequence[Result]) -> str:
                 ElementTree.SubElement(case, "skipped", message=printable(test.message))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def as_classroom50(assignment: str, results: Sequence[Result]) -> str:
+    """The one submission, as Classroom 50's `result.json`."""
+    return services.as_classroom50(_only("classroom50", results), os.environ)
+
+
+def as_reporter(assignment: str, results: Sequence[Result]) -> str:
+    """The one submission, as GitHub's old reporter takes it."""
+    return services.as_reporter(_only("reporter", results))
+
+
+def _only(form: str, results: Sequence[Result]) -> Result:
+    if len(results) != 1:
+        raise CourseError(
+            f"The format {form} holds one submission, not {len(results)}: name one student, or "
+            "write {student} into the file's name."
+        )
+    return results[0]
+
+
+FORMATS: dict[str, Callable[[str, Sequence[Result]], str]] = {
+    "json": as_json,
+    "junit": as_junit,
+    "markdown": as_markdown,
+    "annotations": services.as_annotations,
+    "classroom50": as_classroom50,
+    "reporter": as_reporter,
+}
+
+
+def write(form: str, path: str, assignment: str, results: Sequence[Result]) -> None:
+    """Write results to a file in a format; with "{student}" in its name, a file for each student.
+
+    Raises ProctorError if a file cannot be written.
+    """
+    parts = [results]
+    if "{student}" in path:
+        parts = [[result] for result in results]
+    for part in parts:
+        name = path.replace("{student}", part[0].student) if part is not results else path
+        try:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_text(FORMATS[form](assignment, part), encoding="utf-8")
+        except OSError as error:
+            raise ProctorError(
+                f"{name} cannot be written: {error.strerror}. What was graded is kept: name "
+                "another file and run the command again."
+            ) from None
