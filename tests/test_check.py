@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from proctor import jail
-from proctor.check import Desk, _impatient, report
+from proctor.student.check import Desk, _impatient, report
 from proctor.verdict import NotebookVerdict, TestResult
 from tests import classroom
 from tests.test_grading import NAME, SOURCE, as_notebook, make_course, notebooks, without, write

@@ -14,11 +14,12 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from proctor import check, cli
+from proctor import cli
 from proctor import run as running
 from proctor.cli import grading
 from proctor.report import formats, table
 from proctor.report.remarks import misconceptions
+from proctor.student import check
 from proctor.verdict import Change, NotebookVerdict, Result
 from tests.test_verdict import made, result
 

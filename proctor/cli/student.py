@@ -18,6 +18,6 @@ def check(notebook: Path, isolation: str) -> int:
 
     Exit status: 0 when all pass and every cell runs to its end, else 1.
     """
-    from proctor.check import check_notebook
+    from proctor.student.check import check_notebook
 
     return check_notebook(notebook, isolation, Console())

@@ -1,0 +1,1 @@
+"""The student's side: a look at one's own notebook."""
