@@ -141,7 +141,7 @@ def grade(
             screen = Console(width=118)  # a file or a CI log has no edge to wrap at
         table.table(assignment, results, screen, run.kept, changes)
     else:
-        click.echo(FORMATS[form](assignment, results))
+        click.echo(FORMATS[form](assignment, results).rstrip("\n"))
         table.moves(changes, errors)
     if explain:
         for result in results:
