@@ -8,7 +8,8 @@ The wings, in the order in which a submission passes them:
     worker      the untrusted side: runs the student's cells and answers requests, jailed
     tester      the trusted side: runs checks and hidden suite, and decides
     record      the graded notebook, the kept result, the gradebook
-    report      a table, JSON, JUnit or Markdown
+    report      a table, JSON, JUnit or Markdown, and what services take
+    lms         learning management systems: submissions from them, scores and graders to them
 
 Below them lie `processes` (a fork server, and the frames that cross the boundary) and `jail`. At
 the top stand the doors: `cli` is the command `proctor`, `run` the same as a function,

@@ -89,8 +89,8 @@ class TestConstants:
         assert json.loads(base64.b64decode(services.as_reporter(EVERY[0])))["version"] == 1
 
     def test_formats(self) -> None:
-        names = ["json", "junit", "markdown", "annotations", "classroom50", "reporter"]
-        assert [*formats.FORMATS] == names
+        names = "json junit markdown annotations gradescope classroom50 reporter"
+        assert [*formats.FORMATS] == names.split()
 
 
 class TestClassroom50:
@@ -122,6 +122,26 @@ class TestClassroom50:
     def test_what_is_missing_is_said(self, variable: str, value: str, said: str) -> None:
         with pytest.raises(CourseError, match=re.escape(said)):
             services.as_classroom50(EVERY[0], {**RUNNER, variable: value})
+
+
+GRADESCOPE = json.loads((ROOT / "tests/schemas/gradescope-results.schema.json").read_text())
+
+
+class TestGradescope:
+    @pytest.mark.parametrize("one", EVERY, ids=lambda one: f"{one.status}-{one.student[:3]}")
+    def test_every_status_is_taken(self, one: Result) -> None:
+        told = json.loads(services.as_gradescope(one))
+        jsonschema.validate(told, GRADESCOPE)
+        assert told["score"] == pytest.approx(sum(test["score"] for test in told["tests"]))
+        assert one.isolation in told["output"]
+
+    def test_nothing_hides_the_score(self) -> None:
+        told = json.loads(services.as_gradescope(EVERY[0]))
+        assert {told["visibility"], *(test["visibility"] for test in told["tests"])} == {"visible"}
+
+    def test_what_waits_for_a_person_is_said(self) -> None:
+        told = json.loads(services.as_gradescope(EVERY[1]))
+        assert "1 points are given by a person" in told["output"] and len(told["tests"]) == 1
 
 
 class TestReporter:
@@ -185,7 +205,7 @@ class TestOutput:
             told = json.loads((tmp_path / student / "result.json").read_text())
             jsonschema.validate(told, CLASSROOM50)
 
-    @pytest.mark.parametrize("form", ["classroom50", "reporter"])
+    @pytest.mark.parametrize("form", ["gradescope", "classroom50", "reporter"])
     def test_one_submission_only(
         self,
         form: str,

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from proctor import __version__
-from proctor.cli import author, grading, student
+from proctor.cli import author, bundle, grading, student
 from proctor.cli.options import complain
 from proctor.errors import CourseError, ProctorError
 
@@ -25,6 +25,7 @@ for _command in (
     grading.grade,
     student.check,
     author.export,
+    bundle.bundle,
     grading.doctor,
 ):
     commands.add_command(_command)

@@ -99,6 +99,11 @@ def as_classroom50(assignment: str, results: Sequence[Result]) -> str:
     return services.as_classroom50(_only("classroom50", results), os.environ)
 
 
+def as_gradescope(assignment: str, results: Sequence[Result]) -> str:
+    """The one submission, as Gradescope's `results.json`."""
+    return services.as_gradescope(_only("gradescope", results))
+
+
 def as_reporter(assignment: str, results: Sequence[Result]) -> str:
     """The one submission, as GitHub's old reporter takes it."""
     return services.as_reporter(_only("reporter", results))
@@ -118,6 +123,7 @@ FORMATS: dict[str, Callable[[str, Sequence[Result]], str]] = {
     "junit": as_junit,
     "markdown": as_markdown,
     "annotations": services.as_annotations,
+    "gradescope": as_gradescope,
     "classroom50": as_classroom50,
     "reporter": as_reporter,
 }

@@ -1,4 +1,6 @@
-"""Results as services read them: GitHub's annotations, Classroom 50, GitHub's old reporter."""
+"""Results as services read them: GitHub's annotations, Gradescope, Classroom 50, and GitHub's old
+reporter.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from datetime import UTC, datetime
 
 from proctor.errors import CourseError
 from proctor.report.remarks import remark
-from proctor.verdict import Result, TestResult, one_line, printable
+from proctor.verdict import Result, TestResult, number, one_line, printable
 
 MAX_ANNOTATIONS = 10  # of each kind: GitHub shows no more of a step
 # What Classroom 50 tells the program that grades, by the key of its result.
@@ -111,6 +113,46 @@ def as_classroom50(result: Result, environment: Mapping[str, str]) -> str:
         ],
     }
     return json.dumps(row, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_gradescope(result: Result) -> str:
+    """A submission as Gradescope's `results.json`; all of it visible, since one hidden test would
+    hide the score.
+
+    Source: https://gradescope-autograders.readthedocs.io/en/latest/specs/#output-format
+    """
+    said = [f"Not valid Python: {text}" for text in result.syntax_errors]
+    said += [result.error] if result.error else []
+    said += result.notes
+    waiting = sum(test.max_points for test in result.tests if test.status == "manual")
+    if waiting:
+        said.append(f"{number(waiting)} points are given by a person, and are not in this score.")
+    said.append(f"Isolation of the code while it was graded: {result.isolation}.")
+    row = {
+        "score": result.score,
+        "execution_time": round(result.seconds),
+        "output": printable("\n".join(said)),
+        "output_format": "text",
+        "visibility": "visible",
+        "stdout_visibility": "hidden",
+        "extra_data": {"status": result.status, "isolation": result.isolation},
+        "tests": [
+            {
+                "score": test.points,
+                "max_score": test.max_points,
+                "status": test.status,
+                "name": one_line(f"{test.cell}: {test.name}"),
+                "number": str(count),
+                "output": printable(test.message),
+                "output_format": "text",
+                "tags": [test.misconception] if test.misconception else [],
+                "visibility": "visible",
+            }
+            for count, test in enumerate(result.tests, 1)
+            if test.status in ("passed", "failed")
+        ],
+    }
+    return json.dumps(row, indent=1) + "\n"
 
 
 def as_reporter(result: Result) -> str:

@@ -1,0 +1,1 @@
+"""Learning management systems: what they give, and what they take."""
