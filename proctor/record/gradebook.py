@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,10 @@ class Book:
     """The gradebook's entries of one assignment. Raises CourseError if it has none."""
 
     def __init__(self, assignment: Assignment) -> None:
-        from nbgrader.api import Gradebook, MissingEntry
+        from nbgrader.api import MissingEntry
 
         self.course = course = assignment.course
-        with _alembic(), gradebook_explained(course.db_url):
-            self.gradebook: Gradebook = Gradebook(course.db_url, course.course_id)
+        self.gradebook: Gradebook = _open(course)
         self.url = course.db_url
         try:
             found = self.gradebook.find_assignment(assignment.name)
@@ -244,6 +243,71 @@ class Book:
         for table, (new, changed) in rows.items():
             _insert(db, table, new)
             _update(db, table, changed)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the gradebook says of one student's submission: the score with its late penalty taken
+    off, and what it is out of.
+    """
+
+    score: float
+    max_score: float
+    needs_manual: bool
+
+
+def students(course: Course) -> list[dict[str, str]]:
+    """nbgrader's columns of each student that the gradebook knows; none where there is none yet."""
+    columns = ("id", "first_name", "last_name", "email", "lms_user_id")
+    with reading(course) as gradebook:
+        found = gradebook.students if gradebook else []
+        return [{name: getattr(each, name) or "" for name in columns} for each in found]
+
+
+def dues(course: Course) -> dict[str, datetime]:
+    """When each assignment of the gradebook that has a due date is due."""
+    with reading(course) as gradebook:
+        found = gradebook.assignments if gradebook else []
+        return {each.name: each.duedate.replace(tzinfo=UTC) for each in found if each.duedate}
+
+
+def standings(course: Course) -> dict[str, dict[str, Standing]]:
+    """Of each assignment in the gradebook, how each student stands who has a graded submission."""
+    found: dict[str, dict[str, Standing]] = {}
+    with reading(course) as gradebook:
+        for assignment in gradebook.assignments if gradebook else []:
+            found[assignment.name] = {
+                each.student.id: Standing(
+                    round(max(0.0, each.score - (each.late_submission_penalty or 0.0)), 4),
+                    each.max_score,
+                    bool(each.needs_manual_grade),
+                )
+                for each in assignment.submissions
+            }
+    return found
+
+
+@contextlib.contextmanager
+def reading(course: Course) -> Iterator[Gradebook | None]:
+    """The gradebook, to be read; None where its file is not there, which is not made either."""
+    _, _, path = course.db_url.partition("sqlite:///")
+    if path and not path.startswith((":", "file:")) and not Path(path).exists():
+        yield None
+        return
+    gradebook = _open(course)
+    try:
+        with gradebook_explained(course.db_url):
+            yield gradebook
+    finally:
+        gradebook.close()
+        gradebook.engine.dispose()
+
+
+def _open(course: Course) -> Gradebook:
+    from nbgrader.api import Gradebook
+
+    with _alembic(), gradebook_explained(course.db_url):
+        return Gradebook(course.db_url, course.course_id)
 
 
 def _put(
