@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from proctor import __version__
-from proctor.cli import author, bundle, grading, student
+from proctor.cli import author, bundle, grading, lms, student
 from proctor.cli.options import complain
 from proctor.errors import CourseError, ProctorError
 
@@ -26,6 +26,8 @@ for _command in (
     student.check,
     author.export,
     bundle.bundle,
+    lms.collect,
+    lms.scores,
     grading.doctor,
 ):
     commands.add_command(_command)

@@ -1,0 +1,214 @@
+"""A student's git repository, read without anything in it being obeyed.
+
+Only its objects are read, by git's plumbing, from a repository of our own whose configuration is
+empty: theirs, with its filters, hooks, file system monitor, helpers and remotes to fetch missing
+objects from, is never opened. What would lead elsewhere (links, alternates, a `.git` that names
+another folder) is refused, so that nobody hands in what they could not read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from proctor.lms.archives import MAX_FILE, File, Refused, Tree
+
+SECONDS = 60  # for one command
+MEMORY = 2 << 30  # bytes of address space
+MAX_OBJECTS = 200_000  # files among a repository's objects
+MAX_LISTING = 32 << 20  # bytes of a listing of its files
+MAX_REFERENCES = 4 << 20
+_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass
+class Commit:
+    """What HEAD has: its files, and when it was committed."""
+
+    when: datetime | None
+    files: list[File] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def repositories(path: Path) -> list[Path]:
+    """The repositories in a folder, or the folder itself if it is one."""
+    if _place(path):
+        return [path]
+    return sorted(each for each in path.iterdir() if not each.is_symlink() and _place(each))
+
+
+def _place(path: Path) -> Path | None:
+    """Where a repository's own files lie: in `.git`, or in a bare repository beside each other."""
+    if os.path.lexists(path / ".git"):
+        return path / ".git"
+    bare = (path / "objects").is_dir() and (path / "refs").is_dir() and (path / "HEAD").is_file()
+    return path if bare else None
+
+
+def read(path: Path) -> Commit:
+    """The last commit of the branch that is checked out. Raises Refused."""
+    if shutil.which("git") is None:
+        raise Refused("git is not installed here")
+    place = _place(path)
+    if place is None or not os.path.isdir(place) or os.path.islink(place):
+        raise Refused("its .git is a file or a link that leads to another folder")
+    objects = place / "objects"
+    _stays_inside(place, objects)
+    sha = _head(place)
+    with _asking(objects, sha) as ask:
+        head = ask("cat-file", "commit", sha).decode(errors="replace")
+        committed = re.search(r"^committer .*> (\d{1,11}) [+-]\d{4}$", head, re.MULTILINE)
+        when = datetime.fromtimestamp(int(committed[1]), UTC) if committed else None
+        listing = ask("ls-tree", "-r", "-z", "-l", "--full-tree", sha)
+    tree, commit = Tree(path), Commit(when)
+    for row in listing.split(b"\0")[:-1]:
+        about, _, raw = row.partition(b"\t")
+        mode, kind, blob, size = about.split()
+        name = raw.decode(errors="surrogateescape")
+        if kind != b"blob" or mode == b"120000":
+            tree.refused.add(name, "another repository" if kind != b"blob" else "a link")
+            continue
+        tree.take(name, int(size), when, partial(_blob, objects, blob.decode(), sha))
+    commit.files = [file for file in tree.files if ".git" not in file.path.casefold().split("/")]
+    commit.refused = [(", ".join(names), why) for why, (_, names) in tree.refused.reasons.items()]
+    return commit
+
+
+def _stays_inside(place: Path, objects: Path) -> None:
+    """Refuse a repository whose objects are not all its own."""
+    for name in ("commondir", "objects/info/alternates", "objects/info/http-alternates"):
+        if os.path.lexists(place / name):
+            raise Refused(f"its .git/{name} borrows from another repository")
+    if not objects.is_dir() or os.path.islink(objects):
+        raise Refused("its .git/objects is not its own")
+    seen = 0
+    for here, folders, names in os.walk(objects):
+        for name in (*folders, *names):
+            seen += 1
+            if os.path.islink(os.path.join(here, name)):
+                raise Refused("there are links among its objects")
+            if seen > MAX_OBJECTS:
+                raise Refused(f"it has more than {MAX_OBJECTS:,} files among its objects")
+
+
+def _head(place: Path) -> str:
+    """The commit that HEAD names, directly or as the branch does."""
+    text = _text(place, "HEAD").strip()
+    if not text.startswith("ref:"):
+        return _checked(text)
+    name = text.removeprefix("ref:").strip()
+    if not re.fullmatch(r"refs/[\w./+@-]+", name) or ".." in name:
+        raise Refused("its HEAD names no branch")
+    with contextlib.suppress(Refused):
+        return _checked(_text(place, name).strip())
+    for line in _text(place, "packed-refs").splitlines():
+        sha, _, packed = line.partition(" ")
+        if packed.strip() == name:
+            return _checked(sha)
+    raise Refused("nothing was committed in it")
+
+
+def _text(place: Path, name: str) -> str:
+    """A small file of a repository's, through no link."""
+    here = place
+    for part in name.split("/"):
+        here = here / part
+        if here.is_symlink():
+            raise Refused(f"its .git/{name} is a link")
+    try:
+        descriptor = os.open(here, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(MAX_REFERENCES).decode(errors="replace")
+    except OSError:
+        raise Refused("nothing was committed in it") from None
+
+
+def _checked(sha: str) -> str:
+    if not _SHA.fullmatch(sha):
+        raise Refused("its HEAD names no commit")
+    return sha
+
+
+class _Ask:
+    """Asks git about objects; raises Refused where it has no answer in time, size or at all."""
+
+    def __init__(self, folder: Path, objects: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(folder),
+            "GIT_DIR": str(folder / "empty.git"),
+            "GIT_OBJECT_DIRECTORY": str(objects.resolve()),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_SYSTEM": os.devnull,
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_TERMINAL_PROMPT": "0",
+            "LC_ALL": "C",
+        }
+
+    def __call__(self, *words: str, most: int = MAX_LISTING) -> bytes:
+        command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=", "--no-pager"]
+        command += ["-c", "core.commitGraph=false", "-c", "core.multiPackIndex=false", *words]
+        with subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=_bounded,
+        ) as process:
+            clock = threading.Timer(SECONDS, process.kill)
+            clock.start()
+            assert process.stdout is not None
+            try:
+                data = process.stdout.read(most + 1)
+                if len(data) > most:
+                    process.kill()
+                process.wait()
+            finally:
+                clock.cancel()
+        if len(data) > most:
+            raise Refused(f"git lists more than {most >> 20} MB of it")
+        if process.returncode:
+            raise Refused("git cannot read its objects: they are damaged, missing, or too many")
+        return data
+
+
+def _bounded() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+@contextlib.contextmanager
+def _asking(objects: Path, sha: str) -> Iterator[_Ask]:
+    """git, on these objects, in an empty repository of our own."""
+    with tempfile.TemporaryDirectory(prefix="proctor-git-") as folder:
+        ask = _Ask(Path(folder), objects)
+        own = Path(folder, "empty.git")
+        for name in ("refs", "objects"):
+            (own / name).mkdir(parents=True)
+        (own / "HEAD").write_text("ref: refs/heads/none\n")
+        version = "1\n[extensions]\n\tobjectFormat = sha256" if len(sha) == 64 else "0"
+        (own / "config").write_text(
+            f"[core]\n\tbare = true\n\trepositoryformatversion = {version}\n"
+        )
+        yield ask
+
+
+def _blob(objects: Path, blob: str, sha: str) -> bytes:
+    with _asking(objects, sha) as ask:
+        return ask("cat-file", "blob", blob, most=MAX_FILE)
