@@ -192,6 +192,81 @@ def moodle(
     return _finish(filled, handing.save(sheet, worksheet, output), output or worksheet)
 
 
+@scores.command()
+@click.argument("assignment")
+@ROSTER
+@click.option(
+    "--settings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What the platform said when the course was registered. Default: lti.toml in the course.",
+)
+@click.option("--again", is_flag=True, help="Post all, also what the platform has taken before.")
+@click.option("--dry-run", is_flag=True, help="Show what would be posted, and post nothing.")
+@COURSE
+def lti(
+    assignment: str,
+    roster: Path | None,
+    settings: Path | None,
+    again: bool,
+    dry_run: bool,
+    course: Path,
+) -> int:
+    """Post the scores of ASSIGNMENT to a platform's line item, by LTI 1.3 Advantage.
+
+    Posted is what the platform does not have yet; a submission that still needs manual grading as
+    PendingManual.
+
+    Exit status: 0 when all is done, 1 when somebody could not be matched, was refused, or the
+    platform could not be reached, 2 for a wrong call or wrong settings.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from proctor.lms import lti as posting
+
+    ledger = _ledger(course, roster, assignment)
+    root = ledger.course.root
+    platform = posting.Platform(posting.Settings.load(settings or root / posting.FILE, root))
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task(one_line(assignment))
+        done = posting.post(
+            ledger,
+            platform,
+            assignment,
+            dry_run,
+            again,
+            lambda count, todo: progress.update(task, completed=count, total=todo),
+        )
+    words = "would be posted" if dry_run else "posted"
+    click.echo(one_line(f"{assignment}: {len(done.posted)} {words}, {done.same} unchanged"))
+    _list("manual grading is missing", done.pending)
+    _list("left alone", [f"{student}: {why}" for student, why in done.left])
+    _list("refused", [f"{student}: {why}" for student, why in done.refused])
+    _list("not matched", [f"{student}: {why}" for student, why in done.unmatched])
+    return int(not done.whole)
+
+
+@scores.command("lti-key")
+@click.option("--new", is_flag=True, help="Make a key first, with a file that only you may read.")
+@click.option(
+    "--key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The private key's file. Default: ~/.config/proctor/lti-key.pem.",
+)
+def lti_key(new: bool, key: Path | None) -> int:
+    """Print the public key set to register with a platform; the private key is never printed."""
+    import json
+
+    from proctor.lms import lti as posting
+
+    path = key or posting.KEY
+    if new:
+        posting.make_key(path)
+    click.echo(json.dumps(posting.public_keys(path), indent=1))
+    return 0
+
+
 def _ledger(course: Path, roster: Path | None, assignment: str) -> Any:
     from proctor.course.course import Course
     from proctor.errors import CourseError

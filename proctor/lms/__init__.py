@@ -7,5 +7,6 @@ git         a student's repository, of which nothing ever runs
 downloads   the forms in which an LMS hands submissions over, recognised
 collect     from a download to submitted/, keeping what was there
 scores      from the gradebook into the file that the LMS gave
+lti         from the gradebook to a platform's line items
 gradescope  an assignment as an autograder that Gradescope runs
 """

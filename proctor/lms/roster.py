@@ -40,6 +40,7 @@ class Student:
     lms_user_id: str = ""
     logins: tuple[str, ...] = ()
     names: tuple[str, ...] = ()  # as somebody may write them
+    lti_user_id: str = ""  # what LTI calls `sub`, where that is another name
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,7 @@ def _student(row: dict[str, str]) -> Student:
         row.get("lms_user_id") or "",
         tuple(filter(None, logins)),
         tuple(name for name in dict.fromkeys(names) if plain(name)),
+        row.get("lti_user_id") or "",
     )
 
 
