@@ -184,6 +184,63 @@ class TestGrade:
         assert done.returncode != 0 and "99_nothing" in done.stderr
 
 
+class TestFetch:
+    @pytest.fixture
+    def course(self, tmp_path: Path) -> classroom.Course:
+        return classroom.scratch_course(tmp_path / "course")
+
+    def repository(self, path: Path, name: str, notebook: str) -> str:
+        git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-C", path)
+        path.mkdir()
+        run("git", "init", "-q", path)
+        (path / f"{name}.ipynb").write_text(notebook)
+        hook = program(path / ".git/hooks/post-checkout", "touch ran")
+        assert hook.exists()
+        for words in (("add", "."), ("commit", "-qm", "done")):
+            assert run(*git, *words).returncode == 0
+        return path.as_uri()
+
+    def fetch(self, course: classroom.Course, rows: str) -> subprocess.CompletedProcess[str]:
+        (course.root / "repositories.csv").write_text(f"id,repository\n{rows}")
+        script = ROOT / "deploy/ci/fetch.sh"
+        return run("bash", script, ASSIGNMENT, cwd=course.root, TOKEN="a-secret-token")
+
+    def test_repositories_become_submissions(
+        self, course: classroom.Course, tmp_path: Path
+    ) -> None:
+        [(name, notebook)] = classroom.solved(ASSIGNMENT).items()
+        (course.root / "roster.csv").write_text("id\nada\nbob\ncyd\n")
+        ada = self.repository(tmp_path / "a", name, json.dumps(notebook))
+        bob = self.repository(tmp_path / "b", name, "{}")
+        gone = (tmp_path / "nowhere").as_uri()
+        done = self.fetch(course, f"ada,{ada}\ncyd,{gone}\nbob,{bob}\n")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "cyd: the repository cannot be fetched" in done.stderr
+        assert "1 could not be fetched" in done.stdout
+        assert course.students(ASSIGNMENT) == ["ada", "bob"]
+        handed_in = course.folder("submitted", "ada", ASSIGNMENT) / f"{name}.ipynb"
+        assert json.loads(handed_in.read_text()) == notebook
+        kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not [path for path in kept if b"a-secret-token" in path.read_bytes()]
+        assert not [path for path in kept if path.name == "ran"], "a hook has run"
+
+    @pytest.mark.parametrize(
+        ("row", "said"),
+        [
+            ("../x,https://git.example/x", "cannot be a folder's name"),
+            ("-x y,https://git.example/x", "cannot be a folder's name"),
+            ("ada,ext::sh -c touch% here", "is no https or ssh address"),
+            ("ada,--upload-pack=touch", "is no https or ssh address"),
+        ],
+    )
+    def test_a_hostile_list_runs_nothing(
+        self, row: str, said: str, course: classroom.Course
+    ) -> None:
+        done = self.fetch(course, f"bob,file:///nowhere\n{row}\n")
+        assert done.returncode != 0 and said in done.stderr and "bob" not in done.stderr
+        assert not (course.root / "submitted").exists()
+
+
 class TestMake:
     @pytest.fixture
     def clone(self, tmp_path: Path) -> Path:

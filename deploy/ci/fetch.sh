@@ -24,6 +24,7 @@ if [ -n "${TOKEN:-}" ]; then
     unset TOKEN
 fi
 
+rows=$(python3 "$(dirname "$0")/repositories.py" "$list")  # all of them are looked at first
 missing=0
 while IFS=$'\t' read -r id address; do
     # One that cannot be fetched keeps nobody else from being graded.
@@ -31,7 +32,7 @@ while IFS=$'\t' read -r id address; do
         echo "fetch.sh: $id: the repository cannot be fetched" >&2
         missing=$((missing + 1))
     fi
-done < <(python3 "$(dirname "$0")/repositories.py" "$list")
+done <<< "$rows"
 
 unset GIT_CONFIG_VALUE_0 GIT_CONFIG_KEY_0 GIT_CONFIG_COUNT
 status=0
