@@ -1,9 +1,4 @@
-"""Made students: scratch courses and submissions from tests/solutions/, for tests, the demo and
-authors.
-
-`python -m tests.classroom 02_activations` grades an assignment's kept solutions and says which of
-them did not end as their file says, and which no longer apply to the notebooks.
-"""
+"""Made students: scratch courses and submissions from tests/solutions/, for tests and the demo."""
 
 from __future__ import annotations
 
@@ -12,14 +7,12 @@ import copy
 import json
 import os
 import shutil
-import sys
-import tempfile
-import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proctor.author import solutions as kept
+from proctor.author.solutions import Solution
 from proctor.course.course import Assignment, Course
 from proctor.grade.grading import Grader
 from proctor.notebook.cells import nbgrader
@@ -30,42 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ASSIGNMENTS = ["01_tensor", "02_activations", "03_layers", "04_losses", "05_autograd"]
 
 
-@dataclass(frozen=True)
-class Solution:
-    """A made student: the instructor's notebooks with some cells replaced or edited."""
-
-    name: str
-    why: str
-    right: bool
-    cells: dict[str, str] = field(default_factory=dict)
-    edits: list[dict[str, str]] = field(default_factory=list)
-    loses: list[str] = field(default_factory=list)
-    misconception: str | None = None
-
-    def source(self, cell: str, original: str) -> str:
-        """What this student wrote in a cell. Raises ValueError if an edit does not apply."""
-        text = self.cells.get(cell, original).strip("\n") + "\n"
-        for edit in self.edits:
-            if edit["cell"] == cell:
-                if edit["old"] not in text:
-                    raise ValueError(
-                        f"{self.name}: {edit['old']!r} does not stand in cell '{cell}'"
-                    )
-                text = text.replace(edit["old"], edit["new"])
-        return text.strip("\n")
-
-
 def solutions(assignment: str) -> list[Solution]:
     """The right and wrong solutions that are kept for an assignment."""
-    found = []
-    for path in sorted((ROOT / "tests" / "solutions").glob(f"{assignment}*.toml")):
-        tables = tomllib.loads(path.read_text())
-        for right in (True, False):
-            found += [
-                Solution(right=right, **table)
-                for table in tables.get("right" if right else "wrong", [])
-            ]
-    return found
+    return kept.kept(Course.load(ROOT), assignment)
 
 
 def notebooks(assignment: str) -> dict[str, dict[str, Any]]:
@@ -80,32 +40,14 @@ def text_of(cell: dict[str, Any]) -> str:
     return "".join(cell["source"])
 
 
-def solved(assignment: str, solution: Solution | None = None) -> dict[str, dict[str, Any]]:
+def solved(assignment: str, solution: Solution = kept.REFERENCE) -> dict[str, dict[str, Any]]:
     """The notebooks of a student who wrote `solution`; the instructor's own without one."""
-    found = notebooks(assignment)
-    known = {cell["id"] for notebook in found.values() for cell in notebook["cells"]}
-    if solution and (unknown := {*solution.cells, *(e["cell"] for e in solution.edits)} - known):
-        raise ValueError(f"{solution.name}: {assignment} has no cell {', '.join(sorted(unknown))}")
-    for notebook in found.values():
-        for cell in notebook["cells"]:
-            lines = [line for line in text_of(cell).split("\n") if line.strip() not in _MARKERS]
-            text = "\n".join(lines)
-            cell["source"] = solution.source(cell["id"], text) if solution else text
-    return found
-
-
-_MARKERS = ("### BEGIN SOLUTION", "### END SOLUTION")
+    return kept.solved(notebooks(assignment), solution, Stubs())
 
 
 def blank(assignment: str) -> dict[str, dict[str, Any]]:
     """The notebooks as students receive them."""
-    found = copy.deepcopy(notebooks(assignment))
-    stubs = Stubs.of(Course.load(ROOT).config)
-    for notebook in found.values():
-        for cell in notebook["cells"]:
-            if nbgrader(cell).get("solution"):
-                cell["source"] = stubs.release(text_of(cell), cell["cell_type"])
-    return found
+    return kept.blank(notebooks(assignment), Stubs.of(Course.load(ROOT).config))
 
 
 class _Filled(ast.NodeTransformer):
@@ -191,59 +133,3 @@ def grade(
         return {
             g.result.student: g.result for g in supervisor.grade_all(folders, os.cpu_count() or 1)
         }
-
-
-def surprises(solution: Solution, result: Result) -> list[str]:
-    """How a result differs from what the solution's file says; empty if it does not."""
-    if result.status != "graded":
-        return [f"{result.status}: {result.error}"]
-    lost = {test.cell for test in result.tests if test.status == "failed"}
-    if solution.right:
-        return [f"{t.name}: {t.message}" for t in result.tests if t.status == "failed"]
-    found = [f"loses nothing in {cell}" for cell in solution.loses if cell not in lost]
-    if not lost:
-        found.append("loses nothing at all")
-    shown = {test.misconception for test in result.tests}
-    if solution.misconception and solution.misconception not in shown:
-        found.append(
-            f"'{solution.misconception}' was not recognised, but {sorted(filter(None, shown))}"
-        )
-    return found
-
-
-def main(names: list[str]) -> int:
-    bad = 0
-    for name in names or ASSIGNMENTS:
-        made = {solution.name: solution for solution in solutions(name)}
-        made["reference"] = Solution("reference", "The instructor's own.", True)
-        stale = []
-        with tempfile.TemporaryDirectory() as folder:
-            course = scratch_course(Path(folder))
-            for student, solution in [*made.items()]:
-                try:
-                    submit(course, student, name, solved(name, solution))
-                except ValueError as error:
-                    stale.append(str(error))
-                    del made[student]
-            submit(course, "blank", name, blank(name))
-            results = grade(course.assignment(name), [*made, "blank"], explain=True)
-        print(f"{name}: blank {results['blank'].score:g}, reference {results['reference'].score:g}")
-        bad += results["blank"].score != 0
-        for student, solution in made.items():
-            found = surprises(solution, results[student])
-            bad += bool(found)
-            print(
-                f"  {'right' if solution.right else 'wrong'} {student:32}"
-                f" {results[student].score:6g}  {'; '.join(found)}"
-            )
-            for test in results[student].tests:
-                if solution.right and test.detail:
-                    print(test.detail)
-        for reason in stale:
-            print(f"  stale {reason}")
-        bad += len(stale)
-    return int(bad > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -27,7 +27,7 @@ MAY = {
     "record": {"verdict", "course", "notebook"},
     "report": {"verdict"},
     "lms": {"verdict", "course", "notebook", "record", "report"},
-    "author": {"grade", "course", "notebook"},
+    "author": {"grade", "course", "notebook", "verdict"},
     "student": {"author", "grade", "course", "notebook", "jail", "report", "verdict"},
 }
 # The doors: they stand at the top and may import everything.

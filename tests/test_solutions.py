@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from proctor.author.solutions import surprises
+from proctor.errors import CourseError
 from proctor.notebook.cells import nbgrader
 from proctor.verdict import Result
 from tests import classroom, mutants, stacks
@@ -78,7 +80,7 @@ def test_the_same_return_everywhere_earns_nothing(name: str, tmp_path: Path) -> 
 def test_right_solutions_earn_everything(graded: Graded) -> None:
     right = [solution for solution in graded.made.values() if solution.right]
     assert len(right) >= 3
-    wrongly = {s.name: classroom.surprises(s, graded.results[s.name]) for s in right}
+    wrongly = {s.name: surprises(s, graded.results[s.name]) for s in right}
     assert {name: found for name, found in wrongly.items() if found} == {}
 
 
@@ -86,7 +88,7 @@ def test_wrong_solutions_lose_what_their_file_says(graded: Graded) -> None:
     wrong = [solution for solution in graded.made.values() if not solution.right]
     assert len(wrong) >= 10
     assert len({solution.misconception for solution in wrong} - {None}) >= 5
-    wrongly = {s.name: classroom.surprises(s, graded.results[s.name]) for s in wrong}
+    wrongly = {s.name: surprises(s, graded.results[s.name]) for s in wrong}
     assert {name: found for name, found in wrongly.items() if found} == {}
 
 
@@ -120,12 +122,12 @@ def test_a_student_may_write_everything_into_one_cell(tmp_path: Path) -> None:
 
 def test_a_solution_that_fits_no_cell_is_an_error() -> None:
     nowhere = classroom.Solution("nowhere", "", False, cells={"no_such_cell": ""})
-    with pytest.raises(ValueError, match="no_such_cell"):
+    with pytest.raises(CourseError, match="no_such_cell"):
         classroom.solved("02_activations", nowhere)
     elsewhere = classroom.Solution(
         "elsewhere", "", False, edits=[{"cell": "relu", "old": "not there", "new": ""}]
     )
-    with pytest.raises(ValueError, match="not there"):
+    with pytest.raises(CourseError, match="not there"):
         classroom.solved("02_activations", elsewhere)
 
 
@@ -213,31 +215,3 @@ def test_a_sample_of_mutants_is_killed(name: str) -> None:
     sample = random.Random(7).sample(chosen, 12)
     alive = mutants.survivors(name, sample, Console(quiet=True))
     assert [mutant.label for mutant in alive] == []
-
-
-def test_every_stale_solution_is_listed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Those that no longer apply to the notebooks, and the others are graded all the same."""
-    name = classroom.ASSIGNMENTS[0]
-    edit = {"cell": "tensor", "old": "this stands nowhere", "new": ""}
-    kept = [
-        classroom.Solution("edits", "Its place is gone.", True, edits=[edit]),
-        classroom.Solution("writes", "Its cell is gone.", True, cells={"no_such_cell": "x"}),
-        classroom.Solution("fits", "It still applies.", True),
-    ]
-    graded: list[str] = []
-
-    def grade(_: object, students: list[str], explain: bool) -> dict[str, Result]:
-        graded.extend(students)
-        return {student: Result(student, "graded", "none") for student in students}
-
-    monkeypatch.setattr(classroom, "solutions", lambda _: kept)
-    monkeypatch.setattr(classroom, "grade", grade)
-    assert classroom.main([name]) == 1
-    said = capsys.readouterr().out.splitlines()
-    assert [line for line in said if line.startswith("  stale ")] == [
-        "  stale edits: 'this stands nowhere' does not stand in cell 'tensor'",
-        f"  stale writes: {name} has no cell no_such_cell",
-    ]
-    assert graded == ["fits", "reference", "blank"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from proctor.author import export
 from proctor.course.course import Assignment
-from proctor.course.settings import delimiters, setting
+from proctor.course.settings import delimiters, mark_scheme, setting
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
 from proctor.notebook.cells import DEMO, Cell, Notebook, nbgrader
@@ -65,11 +65,7 @@ def complain(faults: Iterator[str] | list[str]) -> None:
 def _misread(template: Template, config: Any) -> Iterator[str]:
     """Where nbgrader would give up on a notebook's cells, or read them otherwise than meant."""
     stubs = Stubs.of(config)
-    begin, end = (
-        str(setting(config, "ClearMarkScheme", f"{which}_mark_scheme_delimeter", default))
-        for which, default in (("begin", "BEGIN MARK SCHEME"), ("end", "END MARK SCHEME"))
-    )
-    regions = [(stubs.begin, stubs.end), delimiters(config), (begin, end)]
+    regions = [(stubs.begin, stubs.end), delimiters(config), mark_scheme(config)]
     seen: set[str] = set()
     for cell in template.cells:
         name = nbgrader(cell).get("grade_id")

@@ -24,6 +24,7 @@ def commands() -> None:
 for _command in (
     grading.grade,
     student.check,
+    author.try_out,
     author.export,
     bundle.bundle,
     lms.collect,

@@ -1,4 +1,4 @@
-"""`proctor export`: for whoever writes notebooks, and for whoever solves them."""
+"""`proctor try` and `proctor export`: for whoever writes assignments; students export, too."""
 
 from __future__ import annotations
 
@@ -47,3 +47,30 @@ def export(notebooks: Sequence[Path], only_check: bool, package: str | None, cou
     for path in exporting.export_course(source, target):
         click.echo(os.path.relpath(path, loaded.root))
     return 0
+
+
+@click.command("try")
+@click.argument("assignment")
+@COURSE
+def try_out(assignment: str, course: Path) -> int:
+    """Grade an ASSIGNMENT's own solutions: a blank earns nothing, your notebook and the right ones
+    in tests/solutions/ all, the wrong ones lose what is said of them there.
+
+    Nothing is recorded. Exit status: 0 when all end as they should, else 1.
+    """
+    from proctor.author import solutions
+    from proctor.course.course import Course
+
+    trials = solutions.try_all(Course.load(course).assignment(assignment))
+    width = max(len(trial.solution.name) for trial in trials)
+    for trial in trials:
+        solution, result = trial.solution, trial.result
+        kind = "right" if solution.right else "blank" if solution is solutions.BLANK else "wrong"
+        score = "-" if result is None else f"{result.score:g}/{result.max_score:g}"
+        said = "; ".join(trial.surprises) or solution.misconception or ""
+        sign = "NOT AS MEANT: " if trial.surprises else ""
+        click.echo(f"{kind}  {solution.name:{width}}  {score:>8}  {sign}{said}".rstrip())
+        for test in result.tests if result and solution.right else []:
+            if test.status == "failed" and test.detail:
+                click.echo(test.detail)
+    return int(any(trial.surprises for trial in trials))

@@ -96,3 +96,11 @@ def delimiters(config: Any) -> tuple[str, str]:
         str(setting(config, "ClearHiddenTests", "begin_test_delimeter", "BEGIN HIDDEN TESTS")),
         str(setting(config, "ClearHiddenTests", "end_test_delimeter", "END HIDDEN TESTS")),
     )
+
+
+def mark_scheme(config: Any) -> tuple[str, str]:
+    """What begins and ends a region that says how to grade an answer."""
+    return (
+        str(setting(config, "ClearMarkScheme", "begin_mark_scheme_delimeter", "BEGIN MARK SCHEME")),
+        str(setting(config, "ClearMarkScheme", "end_mark_scheme_delimeter", "END MARK SCHEME")),
+    )
