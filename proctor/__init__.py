@@ -14,9 +14,9 @@ The wings, in the order in which a submission passes them:
 Below them lie `processes` (a fork server, and the frames that cross the boundary) and `jail`. At
 the top stand the doors: `cli` is the command `proctor`, `run` the same as a function,
 `preprocessors` the same grading behind `nbgrader autograde`. `author` has what comes before a
-class: `export` writes the course's package from its notebooks, `release` checks an assignment,
-`generate` does so behind `nbgrader generate_assignment`, `solutions` tries it on right and wrong
-ones. `student` has what a student does on a
+class: `export` writes the course's package from its notebooks, `new` begins a course and an
+assignment, `solutions` tries it on right and wrong ones, `release` checks it, `generate` does so
+behind `nbgrader generate_assignment`. `student` has what a student does on a
 machine of their own: `check` is a look at a notebook with the code that will grade it. `testing` is
 what hidden suites are written with, `verdict` what was decided.
 

@@ -24,6 +24,8 @@ def commands() -> None:
 for _command in (
     grading.grade,
     student.check,
+    author.init,
+    author.new,
     author.try_out,
     author.export,
     bundle.bundle,

@@ -1,8 +1,9 @@
-"""`proctor try` and `proctor export`: for whoever writes assignments; students export, too."""
+"""`proctor init`, `new`, `try`, `export`: for whoever writes assignments; students export, too."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +50,39 @@ def export(notebooks: Sequence[Path], only_check: bool, package: str | None, cou
     return 0
 
 
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--name", default="", help="The course's name in nbgrader. Default: that of DIR.")
+@click.option(
+    "--package",
+    default="",
+    metavar="NAME",
+    help="A package that the assignments build, a module for each. Default: none.",
+)
+def init(folder: Path, name: str, package: str) -> None:
+    """Make a course in DIR, a new or an empty folder, with a first assignment that works."""
+    from proctor.author import new as making
+
+    for path in making.init(folder, name, package):
+        click.echo(os.path.relpath(path))
+    here = os.path.relpath(folder)
+    _go_on(making.FIRST, "" if here == "." else f"cd {shlex.quote(here)}")
+
+
+@click.command()
+@click.argument("assignment")
+@COURSE
+def new(assignment: str, course: Path) -> None:
+    """Write an ASSIGNMENT that works, such as 06_sorting, to put your own exercise into."""
+    from proctor.author import new as making
+    from proctor.course.course import Course
+
+    loaded = Course.load(course)
+    for path in making.new(loaded, assignment):
+        click.echo(os.path.relpath(path))
+    _go_on(assignment)
+
+
 @click.command("try")
 @click.argument("assignment")
 @COURSE
@@ -74,3 +108,14 @@ def try_out(assignment: str, course: Path) -> int:
             if test.status == "failed" and test.detail:
                 click.echo(test.detail)
     return int(any(trial.surprises for trial in trials))
+
+
+def _go_on(assignment: str, first: str = "") -> None:
+    """What an author does next."""
+    click.echo(
+        f"\n{assignment} works as it is. Put your exercise in the place of its moving average: in "
+        "the notebook first,\nthen in the hidden tests, the solutions and the page. Whether it "
+        "holds, and its release:\n"
+    )
+    typed = [first, f"proctor try {assignment}", f"nbgrader generate_assignment {assignment}"]
+    click.echo("\n".join(f"    {command}" for command in typed if command))
