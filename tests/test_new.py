@@ -227,6 +227,8 @@ def test_a_course_is_made_in_a_folder_that_was_made_for_it(tmp_path: Path) -> No
     file.write_text("")
     with pytest.raises(CourseError, match="is a file"):
         new.init(file)
+    with pytest.raises(CourseError, match=r"mine/.* cannot be written: Not a directory\. Mend"):
+        new.init(file / "mine")
 
 
 # A new assignment in this course ------------------------------------------------------------------

@@ -166,8 +166,14 @@ def _render(template: str, **known: Any) -> str:
 
 def _write(texts: dict[Path, str]) -> None:
     for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise CourseError(
+                f"{path} cannot be written: {error.strerror}. Mend that, remove what was written "
+                "before it, and type the command again."
+            ) from None
 
 
 # What cannot be ----------------------------------------------------------------------------------
