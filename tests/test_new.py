@@ -366,6 +366,16 @@ def test_it_fits_a_course_that_was_made_otherwise(tmp_path: Path) -> None:
     assert results["blank"]["score"] == 0
 
 
+def test_a_hidden_suite_needs_a_tester(tmp_path: Path) -> None:
+    """Which a course may have ruled out."""
+    config = tmp_path / "nbgrader_config.py"
+    config.write_text(f"{OTHER}c.Proctor.checks = 'in process'\n")
+    before = contents(tmp_path)
+    with pytest.raises(CourseError, match=r"take c\.Proctor\.checks out of .*nbgrader_config\.py"):
+        new.new(Course.load(tmp_path), NEW)
+    assert contents(tmp_path) == before
+
+
 # The wheel, and the page that authors read --------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ import jinja2
 from proctor.author import export, solutions
 from proctor.course.course import Assignment, Course
 from proctor.course.packages import NUMBERED, module_name
-from proctor.course.settings import mark_scheme, setting
+from proctor.course.settings import IN_PROCESS, mark_scheme, setting
 from proctor.errors import CourseError
 from proctor.notebook.cells import DEMO, EXPORT
 from proctor.notebook.template import Stubs
@@ -82,6 +82,12 @@ def new(course: Course, name: str) -> list[Path]:
 
     Raises CourseError, before anything is written, for a name that cannot be one or is taken.
     """
+    if course.settings.checks == IN_PROCESS:
+        raise CourseError(
+            "This course runs all test cells in the student's process, where a hidden suite has no "
+            f"say: take c.Proctor.checks out of {course.root / 'nbgrader_config.py'}. Assignments "
+            "without a hidden suite are graded as before."
+        )
     _refuse_name(name)
     assignment = Assignment(course, name)
     module = module_name(Path(name))
