@@ -655,7 +655,7 @@ def gradients(design, x, w, v):
 
     Tensor = tt.Tensor
 
-    targets = np.full((4, 3), 0.3)
+    targets = np.arange(12).reshape(4, 3) % 2  # others a right loss may weigh as it likes
     functions = {
         "relu": tt.relu,
         "sigmoid": tt.sigmoid,
@@ -692,8 +692,18 @@ def gradients(design, x, w, v):
             f(t).backward()
             return t.grad
         if design == "subclass":
-            t = GradTensor(x, requires_grad=True)
-            f(t).backward()
+            t, plain = GradTensor(x, requires_grad=True), Tensor.maximum
+
+            def handed_over(a, b):
+                return GradTensor.maximum(a, b) if isinstance(b, GradTensor) else plain(a, b)
+
+            # The notebook shows that Tensor(0).maximum(t) escapes from this design: a relu that
+            # begins so is right, and none of the student's business here.
+            Tensor.maximum = handed_over
+            try:
+                f(t).backward()
+            finally:
+                Tensor.maximum = plain
             return t.grad
         if design == "tape":
             t = Tensor(x)
@@ -714,6 +724,9 @@ def gradients(design, x, w, v):
 
 gradients_by = lifted(gradients)
 
+
+# The functions of 02 to 04 may be the student's own, and hold a constant such as gelu's in float32.
+OWN = "relu sigmoid tanh gelu softmax log_softmax cross_entropy binary_cross_entropy".split()
 
 table = []  # what `trusted_gradients` found for this submission: the three designs share it
 
@@ -750,6 +763,7 @@ class TestAgree:
             found = gradients_by(student, design, x, w, v)
             for name, gradient in expected.items():
                 kind(f"{name}, by the {design}")
-                same(found[name], gradient, rtol=1e-9, atol=1e-11)  # nudging is coarser
+                rtol, atol = (1e-5, 1e-6) if name in OWN else (1e-9, 1e-11)  # nudging is coarser
+                same(found[name], gradient, rtol=rtol, atol=atol)
 
         with_any_tape(student, check) if design == "function" else check()
