@@ -133,7 +133,11 @@ BY_COLUMNS = Misconception(
 
 ARITHMETIC = {"+": operator.add, "*": operator.mul, "/": operator.truediv}
 ALL_FOUR = {**ARITHMETIC, "-": operator.sub}
-LOOSE = {"rtol": 1e-3, "atol": 1e-4}  # for values alone: what float32 rounds has its own tests
+# For values alone, where a number or a result that was rounded to float32 has tests of its own.
+ROUNDED = {"rtol": 1e-5, "atol": 1e-6}
+# In float32 a right standardise may lose three digits more: E[x²] - E[x]² of five numbers that lie
+# close together was up to 1.3e-4 off in 20,000 draws.
+CANCELLED = {"rtol": 1e-3, "atol": 1e-4}
 REDUCTIONS = ["sum", "max", "mean"]
 
 seeds = st.integers(0, 2**32 - 1)
@@ -400,7 +404,7 @@ class TestArithmetic:
         for b in choices:
             for sign, operation in ARITHMETIC.items():
                 kind(f"a tensor {sign} {other} ({type(b).__name__})")
-                same(values(operation(student.Tensor(a), b)), operation(a, b), **LOOSE)
+                same(values(operation(student.Tensor(a), b)), operation(a, b), **ROUNDED)
 
     @pytest.mark.points(1)
     def test_power(self, student, rng):
@@ -524,7 +528,7 @@ class TestDerived:
                 got = values(student.Tensor(a) - (student.Tensor(y) if other == "a tensor" else y))
             if other == "unsigned numbers" and y.dtype != bool:
                 known[WRAPPED] = a + -y
-            same(got, a - y, **LOOSE, symptoms=known)
+            same(got, a - y, **ROUNDED, symptoms=known)
 
     @pytest.mark.points(6)
     @pytest.mark.parametrize("what", DERIVED)
@@ -1003,19 +1007,20 @@ class TestWhole:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_standardise(self, student, rng, dtype):
         """standardise(x) shifts and scales each column to mean 0 and spread 1."""
+        tolerance = CANCELLED if dtype == np.float32 else {}
         for shape in [(20, 4), (5, 5)]:
             kind(f"a tensor of shape {shape}, in {np.dtype(dtype)}")
             a = rng.normal(rng.uniform(-3, 3, shape[1]), rng.uniform(1, 2, shape[1]), shape)
             a = a.astype(dtype)
             expected = (a - a.mean(axis=0)) / a.std(axis=0)
             got = values(student.standardise(student.Tensor(a)))
-            same(got, expected, dtype=dtype, **LOOSE)
+            same(got, expected, dtype=dtype, **tolerance)
         kind("columns of a spread near a millionth")
         got = values(student.standardise(student.Tensor(a * dtype(1e-6))))
         same(
             got,
             expected,
-            **LOOSE,
+            **tolerance,
             symptoms={PADDED: lambda it: abs(it).sum() < abs(expected).sum()},
         )
 
@@ -1028,7 +1033,7 @@ class TestWhole:
         for text, program in FITS.items():
             kind(text)
             got = fit(student, program, a, labels, start)
-            same(got, on_arrays(program, a, labels, start), **LOOSE)
+            same(got, on_arrays(program, a, labels, start), **ROUNDED)
 
     @pytest.mark.points(4)
     def test_made_of_operations(self, student, reference, rng):
