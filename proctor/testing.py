@@ -179,7 +179,3 @@ class run_in_worker:
 
     def __call__(self, student: Any, *data: Any, **options: Any) -> Any:
         return student._lift(self.name, self.source, data, options)
-
-
-# The names that suites used before.
-same, kind, either, lifted = assert_close, describe_input, any_passes, run_in_worker

@@ -162,7 +162,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proctor.testing import Misconception, kind, same
+from proctor.testing import Misconception, assert_close, describe_input
 
 FIRST = Misconception("first left out", "The first number is missing: where does the loop begin?")
 
@@ -174,16 +174,16 @@ class TestTotal:
 
         Not for students: the secret is 4711.
         """
-        kind("whole numbers")
+        describe_input("whole numbers")
         x = rng.integers(1000, 10**9, size=5).tolist()
-        same(student.total(x), reference.total(x), symptoms={FIRST: sum(x[1:])})
+        assert_close(student.total(x), reference.total(x), symptoms={FIRST: sum(x[1:])})
 
     @pytest.mark.points(3)
     @pytest.mark.parametrize("n", [1, 2, 30])
     def test_length(self, student, rng, n):
         """The sum is right for any length."""
         x = rng.normal(size=n).tolist()
-        same(student.total(x), sum(x))
+        assert_close(student.total(x), sum(x))
 
     @pytest.mark.points(1)
     def test_in_a_loop(self, student, rng):
@@ -198,7 +198,7 @@ class TestMean:
     @given(x=st.lists(st.integers(-99, 99), min_size=1, max_size=9))
     def test_mean(self, student, x):
         """The mean times the count is the sum."""
-        same(student.mean(x) * len(x), float(sum(x)))
+        assert_close(student.mean(x) * len(x), float(sum(x)))
 ''',
     "test_more": '''
 import pytest
@@ -720,7 +720,7 @@ def test_nothing_of_a_hidden_test_is_shown_anywhere(graded: Graded) -> None:
     assert len(written) > 20
     for text in [graded.stdout, *(path.read_text() for path in written)]:
         assert "4711" not in text  # stands in docstrings and in assertions
-        assert "same(student" not in text
+        assert "assert_close(student" not in text
     # Inputs of hidden tests are larger than any number that students can know.
     numbers = re.findall(r"\d+", graded.said("thief") + graded.said("first-left-out"))
     assert numbers and max(map(int, numbers)) < 1000
@@ -1232,8 +1232,10 @@ def test_a_suite_may_be_as_large_as_it_likes(tmp_path: Path) -> None:
 
 def test_a_suite_that_ends_its_process_costs_only_that_result(tmp_path: Path) -> None:
     """A submission without a result makes the status 1; the others are graded and printed."""
-    crash = "import os\n        if student.total([13, 1]) == 13: os._exit(0)\n        kind("
-    root = changed(tmp_path, SUITE, "kind(", crash)
+    crash = (
+        "import os\n        if student.total([13, 1]) == 13: os._exit(0)\n        describe_input("
+    )
+    root = changed(tmp_path, SUITE, "describe_input(", crash)
     hand_in(root, "ada", notebooks())
     hand_in(root, "bob", notebooks({"total": "def total(values):\n    return values[0]"}))
     done = proctor_grade(root, "--no-record", "--format", "json")

@@ -660,7 +660,9 @@ def test_a_mended_suite_says_whose_score_moved_and_why(again: Path) -> None:
     suite = again / SUITE / "test_totals.py"
     text = suite.read_text()
     assert "symptoms={FIRST: sum(x[1:])})" in text
-    harder = text.replace("same(student.total(x), sum(x))", "same(student.total(x), sum(x) + 1.0)")
+    harder = text.replace(
+        "assert_close(student.total(x), sum(x))", "assert_close(student.total(x), sum(x) + 1.0)"
+    )
     suite.write_text(harder)
     shown = proctor_grade(again)
     assert shown.status == 0, shown.stderr

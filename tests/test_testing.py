@@ -73,15 +73,3 @@ def test_one_of_two_ways_is_enough() -> None:
         any_passes(fails, recognised)
     with pytest.raises(AssertionError, match="first"):
         any_passes(fails, fails)
-
-
-def test_the_names_that_suites_used_before_are_the_same_things() -> None:
-    pairs = {
-        "same": "assert_close",
-        "kind": "describe_input",
-        "either": "any_passes",
-        "lifted": "run_in_worker",
-    }
-    for old, new in pairs.items():
-        assert getattr(testing, old) is getattr(testing, new)
-    assert {*pairs.values()} < {*testing.__all__}

@@ -9,11 +9,14 @@ import numpy as np
 
 from tinytorch import Tensor
 
-__all__ = ["gelu", "log_softmax", "relu", "sigmoid", "softmax", "tanh"]
+__all__ = ["clamp", "gelu", "log_softmax", "relu", "sigmoid", "softmax", "tanh"]
 
 
 def relu(x):
-    """The positive part of each element, max(x, 0). Any shape; the result has the same."""
+    """The positive part of each element, max(x, 0). Any shape; the result has the same.
+
+    In its corner, at 0, it may have the slope of either side.
+    """
     return x.maximum(0)
 
 
@@ -44,7 +47,10 @@ def gelu(x):
 
 
 def softmax(x, axis=-1):
-    """Shares along `axis`: exp(x) / sum(exp(x)), positive, adding up to 1. The shape of `x`."""
+    """Shares along `axis`: exp(x) / sum(exp(x)), positive, adding up to 1. The shape of `x`.
+
+    The maximum that is subtracted, one along `axis`, cancels: it may come from `x.data`.
+    """
     shifted = x - x.data.max(axis, keepdims=True)  # cancels: no slope has to come through it
     e = shifted.exp()
     return e / e.sum(axis, keepdims=True)

@@ -22,7 +22,8 @@ def contents(value):
 class Module:
     """The base of all layers: a subclass sets Tensors and modules as attributes, defines `forward`.
 
-    A Tensor attribute is a parameter; other state is NumPy. Attributes may be lists and tuples.
+    A Tensor attribute is a parameter; other state is NumPy. Lists and tuples are looked into,
+    dictionaries are not. No module contains itself.
     """
 
     training = True

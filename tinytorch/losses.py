@@ -14,7 +14,7 @@ def mse_loss(predictions: Tensor, targets) -> Tensor:
     """Mean squared error: the mean of (predictions - targets)**2 over all entries.
 
     predictions: Tensor of any shape. targets: Tensor or array of the same shape. Returns a Tensor
-    of shape () in the dtype of the predictions (if that of the targets is no wider).
+    of shape () in the dtype of the predictions, or in float64 if the targets are float64.
     """
     difference = predictions - targets
     return (difference * difference).mean()

@@ -126,11 +126,11 @@ class Tensor:
         return Tensor(self.data.max(axis=axis, keepdims=keepdims))
 
     def mean(self, axis=None, keepdims=False):
-        """The mean over `axis`: derived, the sum divided by how many elements were added."""
+        """The mean over `axis`: derived, the sum divided by how many elements (not 0) it added."""
         total = self.sum(axis, keepdims)
         return total / (self.size // total.size)
 
-    # Shapes: the same numbers, in another arrangement.
+    # Shapes: the same numbers in another arrangement, as a view or a copy.
 
     def __getitem__(self, index):
         """self[index], with any index that NumPy takes: integers, slices, lists, masks."""

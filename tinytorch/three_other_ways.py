@@ -52,8 +52,15 @@ def getitem_rule(g, y, x, index):
     return ((g.reshape(-1) @ pick).reshape(x.shape),)
 
 
+def transpose_rule(g, y, x, *axes):
+    return (g.transpose(*np.argsort(np.ravel(axes) % x.ndim).tolist()),)
+
+
 RULES = VJPS | {"__matmul__": matmul_rule, "__getitem__": getitem_rule, "maximum": maximum_rule}
-RULES |= {"sum": sum_rule, "max": max_rule}
+RULES |= {"sum": sum_rule, "max": max_rule, "transpose": transpose_rule}
+known = {id(getattr(Tensor, name)): rule for name, rule in RULES.items()}
+aliases = {name: known.get(id(getattr(Tensor, name))) for name in dir(Tensor)}
+RULES |= {name: rule for name, rule in aliases.items() if rule}  # as in `__radd__ = __add__`
 
 
 def pull(records, target, seed=None):

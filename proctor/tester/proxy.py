@@ -130,7 +130,7 @@ class Channel:
         raise TypeError(
             f"a {type(value).__name__} cannot be handed to the student's code: plain data and the "
             "student's own objects can; a function must be defined in a read-only cell, or in a "
-            "lifted driver"
+            "driver that runs in the worker"
         )
 
     def _proxy(self, number: int) -> Proxy:

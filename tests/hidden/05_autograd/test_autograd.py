@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from proctor.testing import Misconception, kind, lifted, recognise, same
+from proctor.testing import Misconception, assert_close, describe_input, recognise, run_in_worker
 
 OTHER_OPERAND = Misconception(
     "wrong operand",
@@ -131,7 +131,7 @@ def gradients(student, f, g, arrays):
     return [leaf.grad for leaf in leaves]
 
 
-@lifted
+@run_in_worker
 def applied(cases):
     """Entries of VJPS, each applied to writable copies: (name, g, out, arguments, options)."""
     import numpy as np
@@ -190,7 +190,7 @@ class Operation:
         for k, wanted in enumerate(self.right):
             wrong = {m: value(self.g, k) for m, value in self.symptoms.items()}
             single = wanted.dtype == np.float32
-            same(found[k], wanted, rtol=1e-3 if single else 1e-5, atol=1e-6, symptoms=wrong)
+            assert_close(found[k], wanted, rtol=1e-3 if single else 1e-5, atol=1e-6, symptoms=wrong)
 
     def compare_rule(self, found):
         self.compare([reduced(found[k], array.shape) for k, array in enumerate(self.arrays)])
@@ -208,7 +208,7 @@ def agree(student, rng, *uses):
                 use.compare_rule(found[i])
             return
     for i, use in enumerate(uses):
-        kind(use.about)
+        describe_input(use.about)
         best_of(
             lambda use=use: use.compare(gradients(student, use.f, use.g, use.arrays)),
             lambda use=use, case=cases[i]: use.compare_rule(applied(student, [case])[0]),
@@ -306,7 +306,9 @@ class TestRulesArithmetic:
     def test_numbers_arrays_and_reflected_forms(self, student, rng):
         """Numbers and arrays mix with tensors on either side: a + 1, 1 - a, 2 / a, array * a."""
         a, c, n = rng.uniform(0.5, 2, 3), rng.normal(size=3), rng.permutation([2, 4, -3])
-        kind("an expression of a tensor with numbers and arrays, of floats and of integers")
+        describe_input(
+            "an expression of a tensor with numbers and arrays, of floats and of integers"
+        )
 
         def end_to_end():
             for f in (
@@ -322,7 +324,7 @@ class TestRulesArithmetic:
             ):
                 g = rng.normal(size=3)
                 right = slopes(f, g, [a])
-                same(gradients(student, f, g, [a])[0], right[0], rtol=1e-5, atol=1e-6)
+                assert_close(gradients(student, f, g, [a])[0], right[0], rtol=1e-5, atol=1e-6)
 
         def alone():
             g = rng.normal(size=3)
@@ -339,12 +341,12 @@ class TestRulesArithmetic:
                 cases.append((name, g, f(a, other), [a, other], {}))
             found = applied(student, cases)
             for i, wanted in enumerate(right):
-                same(found[i][0], wanted, rtol=1e-5, atol=1e-6)
+                assert_close(found[i][0], wanted, rtol=1e-5, atol=1e-6)
 
         best_of(end_to_end, alone)
 
 
-@lifted
+@run_in_worker
 def summed_back(cases):
     """`unbroadcast` of each (g, shape)."""
     import numpy as np
@@ -360,12 +362,12 @@ class TestUnbroadcast:
         def end_to_end():
             found = gradients(student, operator.add, g, [np.zeros(shape) for shape in shapes])
             for k, wanted in enumerate(right):
-                same(found[k], wanted, symptoms=symptoms if g.shape != wanted.shape else {})
+                assert_close(found[k], wanted, symptoms=symptoms if g.shape != wanted.shape else {})
 
         def alone():
             found = summed_back(student, [(g, shape) for shape in shapes])
             for k, wanted in enumerate(right):
-                same(found[k], wanted)
+                assert_close(found[k], wanted)
 
         best_of(end_to_end, alone)
 
@@ -373,7 +375,7 @@ class TestUnbroadcast:
     def test_a_row_added_to_a_table(self, student, rng):
         """In (n, m) + (m,) the row is used n times and receives the sum of n gradients."""
         g = rng.normal(size=(3, 4))
-        kind("shapes (3, 4) and (4,), in both orders")
+        describe_input("shapes (3, 4) and (4,), in both orders")
         symptoms = {NOT_SUMMED: g, AVERAGED: g.mean(axis=0)}
         self.check(student, g, [(3, 4), (4,)], symptoms)
         self.check(student, g, [(4,), (3, 4)], symptoms)
@@ -381,7 +383,7 @@ class TestUnbroadcast:
     @pytest.mark.points(1)
     def test_axes_of_length_one(self, student, rng):
         """An axis of length one keeps its place: (n, 1) + (1, m) gives back (n, 1) and (1, m)."""
-        kind("shapes with axes of length one")
+        describe_input("shapes with axes of length one")
         for shape, shapes in (
             ((3, 4), [(3, 1), (1, 4)]),
             ((2, 3, 4), [(3, 1), (2, 1, 4)]),
@@ -396,7 +398,7 @@ class TestUnbroadcast:
     def test_a_single_number(self, student, rng):
         """A tensor without axes that is added to a table receives the sum of everything."""
         g = rng.normal(size=(2, 3))
-        kind("shapes () and (2, 3)")
+        describe_input("shapes () and (2, 3)")
         self.check(student, g, [(), (2, 3)], {NOT_SUMMED: g, AVERAGED: g.mean()})
 
     @pytest.mark.points(1.5)
@@ -413,11 +415,11 @@ class TestUnbroadcast:
         with contextlib.suppress(Exception):  # or else see which it is
             found = summed_back(student, [(g, shape) for g, shapes in pairs for shape in shapes])
             for i, (g, shapes) in enumerate(pairs):
-                same(found[2 * i], reduced(g, shapes[0]))
-                same(found[2 * i + 1], reduced(g, shapes[1]))
+                assert_close(found[2 * i], reduced(g, shapes[0]))
+                assert_close(found[2 * i + 1], reduced(g, shapes[1]))
             return
         for g, shapes in pairs:
-            kind(f"shapes {shapes[0]} and {shapes[1]}")
+            describe_input(f"shapes {shapes[0]} and {shapes[1]}")
             self.check(student, g, shapes)
 
 
@@ -500,11 +502,11 @@ class TestRulesReductions:
 
         def end_to_end():
             for axis in (None, 0, 1, -1):
-                kind(f"shape (2, 3), axis={axis}")
+                describe_input(f"shape (2, 3), axis={axis}")
                 mean = lambda t, axis=axis: t.mean(axis=axis)  # noqa: E731
                 g = rng.normal(size=np.shape(mean(x)))
                 right = slopes(mean, g, [x])
-                same(gradients(student, mean, g, [x])[0], right[0], rtol=1e-5, atol=1e-6)
+                assert_close(gradients(student, mean, g, [x])[0], right[0], rtol=1e-5, atol=1e-6)
 
         def alone():  # a mean is a sum, divided by a number
             axes = (None, 0, 1, -1)
@@ -514,7 +516,7 @@ class TestRulesReductions:
             found = applied(student, [("sum", g, out, [x, axis], {}) for axis, out, g in calls])
             for i, (axis, g) in enumerate(zip(axes, gs, strict=True)):
                 spread = g if axis is None else np.expand_dims(g, axis)
-                same(found[i][0], np.broadcast_to(spread, x.shape))
+                assert_close(found[i][0], np.broadcast_to(spread, x.shape))
 
         best_of(end_to_end, alone)
 
@@ -557,22 +559,22 @@ class TestRulesReductions:
     def test_relu_at_zero(self, student, rng):
         """maximum(x, 0) has slope 0 where x is 0, 1 above and 0 below."""
         x, g = np.array([-1.5, 0.0, 2.5, 0.0]), rng.normal(size=4)
-        kind("zeros among positive and negative numbers")
+        describe_input("zeros among positive and negative numbers")
         wanted = g * [0, 0, 1, 0]
 
         def end_to_end():
-            same(gradients(student, lambda t: t.maximum(0), g, [x])[0], wanted)
+            assert_close(gradients(student, lambda t: t.maximum(0), g, [x])[0], wanted)
 
         def alone():
             found = applied(student, [("maximum", g, np.maximum(x, 0), [x, 0], {})])
-            same(found[0][0], wanted)
+            assert_close(found[0][0], wanted)
 
         best_of(end_to_end, alone)
 
     def shares(self, found, g, won, axis):
         """What the winners get adds up to what arrived, and the others get nothing."""
-        same(np.where(won, 0, found), np.zeros(won.shape), atol=0)
-        same(np.sum(found, axis=axis), g, rtol=1e-10, atol=1e-12)
+        assert_close(np.where(won, 0, found), np.zeros(won.shape), atol=0)
+        assert_close(np.sum(found, axis=axis), g, rtol=1e-10, atol=1e-12)
 
     @pytest.mark.points(1)
     def test_ties(self, student, rng):
@@ -581,7 +583,9 @@ class TestRulesReductions:
         x = np.array([[low, high, high], [high, high, high], [high, low, low]])
         a, b = x, np.array([[low, low, high], [high, low, high], [high, low, high]])
         rows, g, all_of_them = rng.normal(size=3), rng.normal(size=(3, 3)), rng.normal()
-        kind("rows in which several entries are the largest, two arrays with equal entries")
+        describe_input(
+            "rows in which several entries are the largest, two arrays with equal entries"
+        )
 
         def check(by_row, of_all, pair):
             self.shares(by_row, rows, x == x.max(axis=1, keepdims=True), 1)
@@ -696,7 +700,7 @@ class TestRulesShapes:
 # `parents[i]` lists the parents of node i by number; parents come before their children.
 
 
-@lifted
+@run_in_worker
 def ordered(graphs):
     """For each graph's last node, the numbers of the nodes in the student's topological order."""
     orders = []
@@ -711,7 +715,7 @@ def ordered(graphs):
     return orders
 
 
-@lifted
+@run_in_worker
 def walked(graphs):
     """`backward`, by itself: the gradients of the leaves of each graph.
 
@@ -789,13 +793,15 @@ class TestOrder:
     def test_waits_for_all_uses(self, student, rng, parents):
         """A node passes its gradient on after all its uses, near and far, have reported."""
         g = rng.normal(size=3)
-        kind("b = a + a, c = (b + x) + x, then b + c")
+        describe_input("b = a + a, c = (b + x) + x, then b + c")
 
         def end_to_end():
             nodes = additions(student, parents, rng.normal(size=(6, 3)))
             nodes[-1].backward(g)
-            same(nodes[0].grad, 4 * g, symptoms={TOO_EARLY: 2 * g, ONE_USE: g, PER_PATH: 6 * g})
-            same(nodes[1].grad, 2 * g)
+            assert_close(
+                nodes[0].grad, 4 * g, symptoms={TOO_EARLY: 2 * g, ONE_USE: g, PER_PATH: 6 * g}
+            )
+            assert_close(nodes[1].grad, 2 * g)
 
         best_of(end_to_end, lambda: is_order(ordered(student, [parents])[0], parents))
 
@@ -816,7 +822,7 @@ class TestOrder:
             nodes[root].backward(g)
             for leaf in (0, 1):
                 if count[leaf]:
-                    same(nodes[leaf].grad, count[leaf] * g)
+                    assert_close(nodes[leaf].grad, count[leaf] * g)
 
         with contextlib.suppress(Exception):  # or else see which it is
             found = ordered(student, graphs)
@@ -824,14 +830,14 @@ class TestOrder:
                 is_order(found[i], parents)
             return
         for parents in graphs:
-            kind(f"a graph of {len(parents) - 2} additions")
+            describe_input(f"a graph of {len(parents) - 2} additions")
             best_of(
                 lambda graph=parents: end_to_end(graph),
                 lambda graph=parents: is_order(ordered(student, [graph])[0], graph),
             )
 
 
-@lifted
+@run_in_worker
 def long_chain(x, g, length):
     """The gradient of a leaf at the start of a chain of additions, without the garbage collector:
     it would look at all these objects again and again.
@@ -852,7 +858,7 @@ def long_chain(x, g, length):
         gc.enable()
 
 
-@lifted
+@run_in_worker
 def hand_made_chain(x, g, length, piece):
     """A chain of nodes built by hand, in order: where each of them stands in the student's order,
     or else what `backward` leaves in the leaf.
@@ -882,7 +888,7 @@ def hand_made_chain(x, g, length, piece):
         gc.enable()
 
 
-@lifted
+@run_in_worker
 def doublings(x, g, times, alone, budget):
     """The gradient of x after doubling it; with a bound on the function calls that this takes."""
     import sys
@@ -927,25 +933,25 @@ def doublings(x, g, times, alone, budget):
 class TestDeep:
     def chain(self, student, rng, length, alone):
         x, g = rng.normal(size=(2, 1))
-        kind(f"a chain of {length:,} additions")
+        describe_input(f"a chain of {length:,} additions")
 
         def end_to_end():
             with recognise(RECURSES, RecursionError):
-                same(long_chain(student, x, g, length), g)
+                assert_close(long_chain(student, x, g, length), g)
 
         best_of(end_to_end, lambda: alone(x, g))
 
     def forty(self, student, rng, alone):
         x, g = rng.normal(size=(2, 3))
-        kind("forty doublings, one after the other")
+        describe_input("forty doublings, one after the other")
 
         def end_to_end():
             with recognise(SLOW, TimeoutError):
-                same(doublings(student, x, g, 40, "", 200_000), g * 2.0**40)
+                assert_close(doublings(student, x, g, 40, "", 200_000), g * 2.0**40)
 
         def piece():
             wanted = 41 if alone == "order" else g * 2.0**40
-            same(doublings(student, x, g, 40, alone, 200_000), wanted)
+            assert_close(doublings(student, x, g, 40, alone, 200_000), wanted)
 
         best_of(end_to_end, piece)
 
@@ -956,7 +962,9 @@ class TestDeep:
         def alone(x, g):
             found = hand_made_chain(student, x, g, 3_000, "order")
             forward = np.arange(3_001)
-            best_of(lambda: same(found, forward), lambda: same(found, forward[::-1]))
+            best_of(
+                lambda: assert_close(found, forward), lambda: assert_close(found, forward[::-1])
+            )
 
         self.chain(student, rng, 3_000, alone)
 
@@ -965,7 +973,7 @@ class TestDeep:
         """backward() through a chain of 50,000 operations works: no recursion."""
 
         def alone(x, g):
-            same(hand_made_chain(student, x, g, 50_000, "backward"), g)
+            assert_close(hand_made_chain(student, x, g, 50_000, "backward"), g)
 
         self.chain(student, rng, 50_000, alone)
 
@@ -1003,9 +1011,9 @@ class TestDiamonds:
                 if count[leaf]:
                     right = count[leaf] * g
                     more, less = multiple(right, 1.01, 1e30), multiple(right, 1e-9, 0.99)
-                    same(found[k], right, symptoms={PER_PATH: more, ONE_USE: less})
+                    assert_close(found[k], right, symptoms={PER_PATH: more, ONE_USE: less})
                 elif found[k] is not None:
-                    same(found[k], np.zeros(3))
+                    assert_close(found[k], np.zeros(3))
 
         def end_to_end():
             nodes = additions(student, parents, values)
@@ -1021,13 +1029,13 @@ class TestDiamonds:
     @pytest.mark.points(0.5)
     def test_sixteen(self, student, rng):
         """With b = a + a and c = b + b, the gradient of c with respect to a is 4."""
-        kind("b = a + a, c = b + b")
+        describe_input("b = a + a, c = b + b")
         self.check(student, rng, [[], [0, 0], [1, 1]])
 
     @pytest.mark.points(1)
     def test_many_uses(self, student, rng):
         """A value that is used in several places receives the sum of the gradients of its uses."""
-        kind("(a + b) + (a + c) + a, and results that are used near and far")
+        describe_input("(a + b) + (a + c) + a, and results that are used near and far")
         self.check(student, rng, [[], [], [], [0, 1], [0, 2], [3, 4], [5, 0]])
         self.check(student, rng, UNEVEN)
         self.check(student, rng, MIRRORED)
@@ -1035,11 +1043,11 @@ class TestDiamonds:
     @pytest.mark.points(0.5)
     def test_what_does_not_lead_to_the_loss(self, student, rng):
         """A result that does not lead to the loss sends nothing back."""
-        kind("a loss beside a result that it does not use")
+        describe_input("a loss beside a result that it does not use")
         self.check(student, rng, [[], [], [], [0, 1], [3, 3], [2, 3], [0, 5]])
 
 
-@lifted
+@run_in_worker
 def two_owners(a, b, g, alone):
     """c = a + b, backward(g); then each gradient is changed in place: it, the other one and g,
     before and after.
@@ -1077,22 +1085,22 @@ class TestAccumulate:
     def test_two_losses(self, student, rng):
         """backward() of a second loss adds to the gradients of the first."""
         a, b, g, h = rng.normal(size=(4, 3))
-        kind("two losses that share a leaf")
+        describe_input("two losses that share a leaf")
         symptoms = {REPLACED: h, PER_PATH: multiple(g + h, 1.01, 1e9)}
 
         def end_to_end():
             x, y = student.Tensor(a, requires_grad=True), student.Tensor(b, requires_grad=True)
             (x + y).backward(g)
             (y + x).backward(h)
-            same(x.grad, g + h, symptoms=symptoms)
-            same(y.grad, g + h, symptoms=symptoms)
+            assert_close(x.grad, g + h, symptoms=symptoms)
+            assert_close(y.grad, g + h, symptoms=symptoms)
 
         def alone():
             parents, values = [[], [], [0, 1], [1, 0]], [a, b, a + b, a + b]
             losses = [(2, [0, 1, 2], g), (3, [0, 1, 3], h)]
             found = walked(student, [(parents, values, losses)])[0]
-            same(found[0], g + h, symptoms=symptoms)
-            same(found[1], g + h, symptoms=symptoms)
+            assert_close(found[0], g + h, symptoms=symptoms)
+            assert_close(found[1], g + h, symptoms=symptoms)
 
         best_of(end_to_end, alone)
 
@@ -1100,16 +1108,16 @@ class TestAccumulate:
     def test_zero_grad(self, student, rng):
         """zero_grad() makes the gradient None, and the next backward() starts afresh."""
         a, g, h = rng.normal(size=(3, 2))
-        kind("a leaf that is used again after zero_grad()")
+        describe_input("a leaf that is used again after zero_grad()")
 
         def check(leaf, go):
             assert leaf.grad is None
             go(leaf, g)
-            same(leaf.grad, 2 * g)
+            assert_close(leaf.grad, 2 * g)
             leaf.zero_grad()
             assert leaf.grad is None
             go(leaf, h)
-            same(leaf.grad, 2 * h)
+            assert_close(leaf.grad, 2 * h)
 
         def end_to_end():
             leaf = student.Tensor(a, requires_grad=True)
@@ -1118,8 +1126,8 @@ class TestAccumulate:
         def alone():  # backward of a leaf needs no graph
             once, again = [(0, [0], g)], [(0, [0], g), (0, [0], h)]
             found = walked(student, [([[]], [a], once), ([[]], [a], again)])
-            same(found[0][0], g)
-            same(found[1][0], g + h)
+            assert_close(found[0][0], g)
+            assert_close(found[1][0], g + h)
 
         best_of(end_to_end, alone)
 
@@ -1127,15 +1135,15 @@ class TestAccumulate:
     def test_everyone_has_an_array_of_their_own(self, student, rng):
         """In c = a + b the gradients of a and b are separate arrays, and g is neither of them."""
         a, b, g = rng.normal(size=(3, 4))
-        kind("c = a + b, then a change in place of one gradient")
+        describe_input("c = a + b, then a change in place of one gradient")
 
         def check(alone):
             found = two_owners(student, a, b, g, alone)
             for k in (0, 1):
                 before, after = found[k]
-                same(after[0], before[0] + 1)
+                assert_close(after[0], before[0] + 1)
                 for i in (1, 2):
-                    same(after[i], before[i], symptoms={SHARED: before[i] + 1})
+                    assert_close(after[i], before[i], symptoms={SHARED: before[i] + 1})
 
         best_of(lambda: check(False), lambda: check(True))
 
@@ -1160,11 +1168,11 @@ class TestAccumulate:
     @pytest.mark.points(0.25)
     def test_starts_with_ones(self, student, rng):
         """Without an argument, backward() starts with a gradient of ones."""
-        kind("tensors with and without axes")
+        describe_input("tensors with and without axes")
 
         def check(found, a, b):
-            same(found[0], np.ones(a.shape))
-            same(found[1], np.ones(b.shape))
+            assert_close(found[0], np.ones(a.shape))
+            assert_close(found[1], np.ones(b.shape))
 
         shapes = (2, 3), ()
         pairs = [[np.asarray(rng.normal(size=shape)) for _ in range(2)] for shape in shapes]
@@ -1173,7 +1181,7 @@ class TestAccumulate:
     @pytest.mark.points(0.25)
     def test_shape_and_dtype_of_a_leaf(self, student, rng):
         """The gradient of a leaf has the shape and the dtype of its data."""
-        kind("float32 and float64, with and without axes")
+        describe_input("float32 and float64, with and without axes")
         pairs = []
         for shape in ((2, 3), ()):
             small = np.asarray(rng.normal(size=shape).astype(np.float32))
@@ -1192,7 +1200,7 @@ def arrived(grad):
     assert type(grad) is np.ndarray and np.isfinite(grad).all() and grad.any()
 
 
-@lifted
+@run_in_worker
 def leftovers(x, g, alone):
     """Which results of a finished graph are still there, without the garbage collector."""
     import gc
@@ -1232,7 +1240,7 @@ def leftovers(x, g, alone):
         globals()["topological_order"] = kept
 
 
-@lifted
+@run_in_worker
 def abandoned(x):
     """Which results are gone, without the garbage collector and without a backward()."""
     import gc
@@ -1252,7 +1260,7 @@ def abandoned(x):
         gc.enable()
 
 
-@lifted
+@run_in_worker
 def again(x, g, alone):
     """The gradient after a backward(), and whether a second one objects: of the same loss, and of
     another one that shares a part with it.
@@ -1296,7 +1304,7 @@ class TestFreed:
     def test_without_the_garbage_collector(self, student, rng):
         """When its last name is gone, a finished graph is gone: no tensor holds itself."""
         x, g = rng.normal(size=(2, 3))
-        kind("two results of a finished graph")
+        describe_input("two results of a finished graph")
 
         def check(alone):
             grad, gone = leftovers(student, x, g, alone)
@@ -1308,7 +1316,7 @@ class TestFreed:
     @pytest.mark.points(0.25)
     def test_results_that_nobody_used(self, student, rng):
         """A result is gone with its last name, also without a backward(): it is in no circle."""
-        kind("results of an addition and of a sum of additions")
+        describe_input("results of an addition and of a sum of additions")
         needed, gone = abandoned(student, rng.normal(size=3))
         assert needed is True and type(gone) is list and gone == [True, True]
 
@@ -1316,7 +1324,7 @@ class TestFreed:
     def test_a_second_backward(self, student, rng):
         """A second backward() through a graph that is used up raises RuntimeError."""
         x, g = rng.normal(size=(2, 3))
-        kind("the same loss again, or another one that shares a part with it")
+        describe_input("the same loss again, or another one that shares a part with it")
 
         def check(alone):
             first, refused = again(student, x, g, alone)
@@ -1326,7 +1334,7 @@ class TestFreed:
         best_of(lambda: check(False), lambda: check(True))
 
 
-@lifted
+@run_in_worker
 def wrapped(cases):
     """`tracked` by itself, around x + 2 y: how many parents, which, and what they are sent.
 
@@ -1368,26 +1376,26 @@ class TestTracked:
         found = wrapped(student, cases)
         for i, (pair, a, b, g) in enumerate(cases):
             out, needed, parents, sent = found[i]
-            same(out, a + 2 * b)
+            assert_close(out, a + 2 * b)
             assert needed is any(pair)
             right = [v for v, mark in zip((a, b), pair, strict=True) if mark]
             assert len(parents) == len(sent) == len(right)
             expected = [v for v, mark in zip((g * 2 * b, g * 2 * a), pair, strict=True) if mark]
             for k, wanted in enumerate(right):
-                same(parents[k], wanted)
-                same(sent[k], expected[k])
+                assert_close(parents[k], wanted)
+                assert_close(sent[k], expected[k])
 
     @pytest.mark.points(1)
     def test_constants_receive_nothing(self, student, rng):
         """Of the operands, only a tensor that was marked receives a gradient, on either side."""
         a, c, g = rng.normal(size=(3, 3))
-        kind("a marked tensor plus an unmarked one, in both orders")
+        describe_input("a marked tensor plus an unmarked one, in both orders")
 
         def end_to_end():
             for f in (lambda x, y: x + y, lambda x, y: y + x):
                 x, y = student.Tensor(a, requires_grad=True), student.Tensor(c)
                 f(x, y).backward(g)
-                same(x.grad, g)
+                assert_close(x.grad, g)
                 assert y.grad is None
 
         def alone():
@@ -1399,7 +1407,7 @@ class TestTracked:
     def test_what_needs_a_gradient(self, student, rng):
         """A result requires a gradient if one of its operands does, and only then."""
         a, g = rng.normal(size=(2, 3))
-        kind("results of marked and of unmarked tensors")
+        describe_input("results of marked and of unmarked tensors")
 
         def end_to_end():
             x, c = student.Tensor(a, requires_grad=True), student.Tensor(a)
@@ -1407,7 +1415,7 @@ class TestTracked:
             assert total.requires_grad is True
             assert (c + c).requires_grad is False and c.requires_grad is False
             total.backward(g)
-            same(x.grad, g)
+            assert_close(x.grad, g)
 
         def alone():
             self.alone(student, rng, (False, False), (True, True))
@@ -1418,25 +1426,27 @@ class TestTracked:
     def test_gradients_find_their_operands(self, student, rng):
         """Each operand receives its own gradient, also if the other one is a constant or itself."""
         a, b, g = rng.normal(size=(3, 3))
-        kind("products of marked and unmarked tensors and numbers, a sum with its options by name")
+        describe_input(
+            "products of marked and unmarked tensors and numbers, a sum with its options by name"
+        )
 
         def end_to_end():
             x, c = student.Tensor(a, requires_grad=True), student.Tensor(b)
             (c * x).backward(g)
-            same(x.grad, g * b)
+            assert_close(x.grad, g * b)
             x = student.Tensor(a, requires_grad=True)
             (x * c * 3).backward(g)
-            same(x.grad, 3 * g * b)
+            assert_close(x.grad, 3 * g * b)
             x = student.Tensor(a, requires_grad=True)
             (x * x).backward(g)
-            same(x.grad, 2 * g * a)
+            assert_close(x.grad, 2 * g * a)
             x, y = student.Tensor(a, requires_grad=True), student.Tensor(b, requires_grad=True)
             (x * y).backward(g)
-            same(x.grad, g * b)
-            same(y.grad, g * a)
+            assert_close(x.grad, g * b)
+            assert_close(y.grad, g * a)
             x = student.Tensor(np.stack([a, b]), requires_grad=True)
             x.sum(axis=1).backward(g[:2])
-            same(x.grad, np.stack([g[:2]] * 3, axis=1))
+            assert_close(x.grad, np.stack([g[:2]] * 3, axis=1))
 
         def alone():
             self.alone(student, rng, (True, True), (False, True), (True, False), (True, None))
@@ -1447,7 +1457,7 @@ class TestTracked:
 # Without `backward`: what a result of additions remembers is asked of its `_pull`.
 
 
-@lifted
+@run_in_worker
 def pulled(case, a, b, g):
     """The upgrade and no_grad, as far as `tracked` goes: gradients that a result would send."""
     import numpy as np
@@ -1482,7 +1492,7 @@ def pulled(case, a, b, g):
         globals()["unbroadcast"] = kept
 
 
-@lifted
+@run_in_worker
 def twice_and_back(x, g):
     """enable_gradients() twice, a gradient, disable_gradients(): the class before and after."""
     import numpy as np
@@ -1511,7 +1521,7 @@ def twice_and_back(x, g):
         enable_gradients()
 
 
-@lifted
+@run_in_worker
 def old_parameter(x, g):
     """The bias of a layer made before the upgrade takes part in an addition."""
     import numpy as np
@@ -1530,7 +1540,7 @@ def old_parameter(x, g):
         return np.array(total._pull(np.array(g))[0])
 
 
-@lifted
+@run_in_worker
 def own_operation(a, b, g):
     """3 a b by `operation`: its value on constants, and what b sends to a."""
     import numpy as np
@@ -1561,7 +1571,7 @@ class TestUpgrade:
     def test_old_tensors(self, student, rng):
         """A tensor from before the upgrade has no gradient, mixes with new ones, may be marked."""
         a, b, g, h = rng.normal(size=(4, 3))
-        kind("a tensor made before enable_gradients()")
+        describe_input("a tensor made before enable_gradients()")
 
         def end_to_end():
             student.disable_gradients()
@@ -1570,18 +1580,18 @@ class TestUpgrade:
             assert old.requires_grad is False and old.grad is None
             new = student.Tensor(b, requires_grad=True)
             (old + new).backward(g)
-            same(new.grad, g)
+            assert_close(new.grad, g)
             assert old.grad is None
             old.requires_grad = True
             (new + old).backward(h)
-            same(old.grad, h)
-            same(new.grad, g + h, symptoms={REPLACED: h})
+            assert_close(old.grad, h)
+            assert_close(new.grad, g + h, symptoms={REPLACED: h})
 
         def alone():
             unmarked, first, second = pulled(student, "old", a, b, g)
             assert unmarked == [False, None] and len(first) == 1 and len(second) == 2
-            same(first[0], g)
-            same(second[0], g)
+            assert_close(first[0], g)
+            assert_close(second[0], g)
 
         best_of(end_to_end, alone)
 
@@ -1589,29 +1599,29 @@ class TestUpgrade:
     def test_twice_and_back(self, student, rng):
         """A second enable_gradients() changes nothing; disable_gradients() restores the class."""
         x, g = rng.normal(size=(2, 3))
-        kind("enable, enable, disable")
+        describe_input("enable, enable, disable")
         grad, intact = twice_and_back(student, x, g)
-        same(grad, g, symptoms={PER_PATH: multiple(g, 1.01, 1e9)})
+        assert_close(grad, g, symptoms={PER_PATH: multiple(g, 1.01, 1e9)})
         assert intact is True
 
     @pytest.mark.points(0.5)
     def test_parameters_of_before(self, student, rng):
         """A layer made before the upgrade has parameters that can be marked after it."""
         x, g = rng.normal(size=(2, 3))
-        kind("the bias of a Linear, made before enable_gradients()")
-        same(old_parameter(student, x, g), g)
+        describe_input("the bias of a Linear, made before enable_gradients()")
+        assert_close(old_parameter(student, x, g), g)
 
     @pytest.mark.points(0.5)
     def test_an_operation_of_ones_own(self, student, rng):
         """`operation(vjp)` gives a function of tensors its rule, which gets the options, too."""
         a, b, g = rng.normal(size=(3, 4))
-        kind("a function of two tensors with an option by name, one of them a constant")
+        describe_input("a function of two tensors with an option by name, one of them a constant")
         plain, sent = own_operation(student, a, b, g)
-        same(plain, 3 * a * b)
-        same(sent, 3 * g * b)
+        assert_close(plain, 3 * a * b)
+        assert_close(sent, 3 * g * b)
 
 
-@lifted
+@run_in_worker
 def refusals(a, g):
     """Which of these raise RuntimeError: a constant, a sum of constants, a result of no_grad."""
     import numpy as np
@@ -1636,7 +1646,7 @@ def refusals(a, g):
         return found, np.array((x + c)._pull(np.array(g))[0])
 
 
-@lifted
+@run_in_worker
 def quiet(a, g):
     """no_grad, nested and left by an exception: what requires a gradient inside, and after it."""
     import numpy as np
@@ -1661,7 +1671,7 @@ class TestNoGrad:
     def test_says_when_no_gradient_flows(self, student, rng):
         """backward() raises RuntimeError on a tensor that no gradient can flow to."""
         a, g = rng.normal(size=(2, 3))
-        kind("a constant, a sum of constants, a result of no_grad()")
+        describe_input("a constant, a sum of constants, a result of no_grad()")
         found, grad = refusals(student, a, g)
         assert type(found) is list and found == [True, True, True, True]
         arrived(grad)
@@ -1670,7 +1680,7 @@ class TestNoGrad:
     def test_nests_and_survives_exceptions(self, student, rng):
         """Inside no_grad() nothing is remembered, after it everything, also after an exception."""
         a, g = rng.normal(size=(2, 3))
-        kind("nested no_grad(), left by an exception")
+        describe_input("nested no_grad(), left by an exception")
 
         def end_to_end():
             inside, grad = quiet(student, a, g)
@@ -1688,7 +1698,7 @@ class TestNoGrad:
 # The whole: rules and engine, on a model of 03 with the activation of 02 and the loss of 04.
 
 
-@lifted
+@run_in_worker
 def trained(x, y, weights, steps, rate, decay):
     """Losses and last parameters of Linear, gelu, Linear with cross_entropy and weight decay.
 
@@ -1763,19 +1773,21 @@ class TestWhole:
         weights = [rng.normal(size=shape) / np.sqrt(shape[0]) for shape in shapes]
         losses, last = trained_by_hand(x, y, weights, 25, 0.5, 0.01)
         for dtype, rtol in ((np.float64, 1e-6), (np.float32, 1e-2)):
-            kind(f"25 steps of gradient descent with weight decay, in {np.dtype(dtype).name}")
+            describe_input(
+                f"25 steps of gradient descent with weight decay, in {np.dtype(dtype).name}"
+            )
             given = [array.astype(dtype) for array in weights]
             found, parameters, places = trained(student, x.astype(dtype), y, given, 25, 0.5, 0.01)
             assert type(places) is list and sorted(places) == [0, 1, 2, 3]
-            same(found, losses, rtol=rtol, atol=rtol)
+            assert_close(found, losses, rtol=rtol, atol=rtol)
             for k in range(4):
-                same(parameters[k], last[places[k]], rtol=rtol, atol=rtol)
+                assert_close(parameters[k], last[places[k]], rtol=rtol, atol=rtol)
 
 
 # gradcheck answers True, or raises AssertionError.
 
 
-@lifted
+@run_in_worker
 def verdicts(case, a, b, weights, toy):
     """What gradcheck says of right functions and then of wrong ones: "agrees" or "objects"."""
     import numpy as np
@@ -1880,30 +1892,30 @@ class TestGradcheck:
     @pytest.mark.points(1)
     def test_finds_a_wrong_gradient(self, student, rng):
         """gradcheck is True for a right gradient and raises AssertionError for one far off."""
-        kind("a function with a right gradient, and one with half of it")
+        describe_input("a function with a right gradient, and one with half of it")
         self.check(student, rng, "one", np.ones((2, 2)))
 
     @pytest.mark.points(1)
     def test_looks_at_every_entry(self, student, rng):
         """One wrong entry among right ones is enough to object, also if two errors cancel."""
-        kind("a gradient with a wrong entry, and one whose errors add up to zero")
+        describe_input("a gradient with a wrong entry, and one whose errors add up to zero")
         self.check(student, rng, "one", np.array([[0.0, 0.0], [0.0, 1.0]]))
         self.check(student, rng, "one", np.array([[1.0, 0.0], [-1.0, 0.0]]))
 
     @pytest.mark.points(0.5)
     def test_looks_at_every_input(self, student, rng):
         """With several inputs, the gradient of each is looked at."""
-        kind("a function of two tensors, with a wrong gradient for one of them")
+        describe_input("a function of two tensors, with a wrong gradient for one of them")
         self.check(student, rng, "two", np.ones((2, 2)))
 
     @pytest.mark.points(0.5)
     def test_finds_a_small_error(self, student, rng):
         """An error of one percent is found: it works in double precision."""
-        kind("a gradient that is off by one percent")
+        describe_input("a gradient that is off by one percent")
         self.check(student, rng, "one", np.full((2, 2), 0.02))
 
     @pytest.mark.points(1)
     def test_weighs_the_results(self, student, rng):
         """A function of many results is looked at result by result: errors may not cancel."""
-        kind("a function of many results, whose plain sum has the right gradient")
+        describe_input("a function of many results, whose plain sum has the right gradient")
         self.check(student, rng, "many", np.ones((2, 2)))

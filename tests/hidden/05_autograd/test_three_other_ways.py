@@ -2,8 +2,8 @@
 
 Expected values are derivatives known in closed form, by NumPy; in Agree they are the gradients of
 the reference's upgraded Tensor, checked by central differences. Functions that are handed to the
-student's code stand in lifted drivers. They read `.data` of a gradient, so a Tensor and an array
-both pass.
+student's code stand in drivers that run in the worker. They read `.data` of a gradient, so a Tensor
+and an array both pass.
 """
 
 import contextlib
@@ -11,7 +11,15 @@ import contextlib
 import numpy as np
 import pytest
 
-from proctor.testing import Misconception, either, kind, lifted, recognise, same, symptom
+from proctor.testing import (
+    Misconception,
+    any_passes,
+    assert_close,
+    describe_input,
+    recognise,
+    run_in_worker,
+    symptom,
+)
 
 LEAVES = Misconception(
     "leaves the class",
@@ -58,7 +66,7 @@ SWAPPED = Misconception(
 )
 
 
-@lifted
+@run_in_worker
 def lend_a_tape():
     def gradient(tape, target, source):
         if id(target) not in tape.watched:  # as the one that is given
@@ -69,7 +77,7 @@ def lend_a_tape():
     GradientTape.gradient = gradient
 
 
-@lifted
+@run_in_worker
 def take_it_back():
     GradientTape.gradient = GradientTape.lent
 
@@ -83,13 +91,13 @@ def with_any_tape(student, check):
             stack.callback(take_it_back, student)
             check()
 
-    either(check, with_a_lent_tape)
+    any_passes(check, with_a_lent_tape)
 
 
 # Subclass
 
 
-@lifted
+@run_in_worker
 def product(a, b, mark_a, mark_b):
     x, y = GradTensor(a, requires_grad=mark_a), GradTensor(b, requires_grad=mark_b)
     out = (x * y + x).sum()
@@ -102,14 +110,14 @@ def product(a, b, mark_a, mark_b):
     return x.grad, y.grad
 
 
-@lifted
+@run_in_worker
 def names_of_classes(a, b):
     x, y, marked = GradTensor(a), GradTensor(b), GradTensor(b, requires_grad=True)
     results = [x + y, 2 * x, x.exp(), x[0], x.sum(), x / y - 1, marked * x, marked.max()]
     return [type(r).__name__ for r in results], [(r.requires_grad, r.data) for r in results]
 
 
-@lifted
+@run_in_worker
 def gradient_with_options(a, c):
     x = GradTensor(a, requires_grad=True)
     columns = x.sum(axis=0, keepdims=True) * c
@@ -118,7 +126,7 @@ def gradient_with_options(a, c):
     return x.grad
 
 
-@lifted
+@run_in_worker
 def plain_on_the_left(a, c, m):
     found = []
     for other in (Tensor(c), c):
@@ -138,7 +146,7 @@ def plain_on_the_left(a, c, m):
     return found
 
 
-@lifted
+@run_in_worker
 def shared(a, c):
     x = GradTensor(a, requires_grad=True)
     b = x + x
@@ -148,7 +156,7 @@ def shared(a, c):
     return first, x.grad
 
 
-@lifted
+@run_in_worker
 def long_chain(a, length):
     import gc
 
@@ -169,34 +177,34 @@ class TestSubclass:
     def test_both_arguments(self, student, rng):
         """The gradient of sum(x * y + x) is y + 1 for x and x for y, when both are marked."""
         a, b = rng.normal(size=(2, 3, 4))
-        kind("two (3, 4) GradTensors, both with requires_grad=True")
+        describe_input("two (3, 4) GradTensors, both with requires_grad=True")
         with recognise(LEAVES, AttributeError):
             to_a, to_b = product(student, a, b, True, True)
         symptom(FORGETS, to_a is None and to_b is None)
-        same(to_a, b + 1)
-        same(to_b, a)
+        assert_close(to_a, b + 1)
+        assert_close(to_b, a)
 
     @pytest.mark.points(1)
     def test_either_argument(self, student, rng):
         """One marked argument is enough, on either side; the grad of an unmarked one stays None."""
         a, b = rng.normal(size=(2, 5))
         both = product(student, a, b, True, True)
-        kind("x * y + x, where only x is marked")
+        describe_input("x * y + x, where only x is marked")
         to_a, to_b = product(student, a, b, True, False)
         symptom(ALL_MARKED, to_a is None and both[0] is not None)
-        same(to_a, b + 1)
+        assert_close(to_a, b + 1)
         assert to_b is None
-        kind("x * y + x, where only y is marked")
+        describe_input("x * y + x, where only y is marked")
         to_a, to_b = product(student, a, b, False, True)
         symptom(FIRST_ONLY, to_b is None and both[0] is not None)
-        same(to_b, a)
+        assert_close(to_b, a)
         assert to_a is None
 
     @pytest.mark.points(1)
     def test_results_stay_in_the_class(self, student, rng):
         """GradTensor + GradTensor is a GradTensor, marked only if one of the arguments is."""
         a, b = rng.random((2, 4)) + 0.5
-        kind("+, *, exp, an index, sum, / and max of GradTensors, marked ones and others")
+        describe_input("+, *, exp, an index, sum, / and max of GradTensors, marked ones and others")
         with recognise(LEAVES, AttributeError):
             classes, results = names_of_classes(student, a, b)
         symptom(LEAVES, "Tensor" in classes)
@@ -204,50 +212,50 @@ class TestSubclass:
         expected = [a + b, 2 * a, np.exp(a), a[0], a.sum(), a / b - 1, b * a, b.max()]
         for i, value in enumerate(expected):
             requires_grad, actual = results[i]
-            same(actual, value)
+            assert_close(actual, value)
             assert requires_grad is (i >= 6)
 
     @pytest.mark.points(0.5)
     def test_options(self, student, rng):
         """Options such as axis and keepdims reach the rule as they reached the operation."""
         a, c = rng.normal(size=(3, 5)), rng.normal(size=(1, 5))
-        kind("sum(axis=0, keepdims=True) and max(axis=1) of a (3, 5) GradTensor")
+        describe_input("sum(axis=0, keepdims=True) and max(axis=1) of a (3, 5) GradTensor")
         top = a.max(axis=1, keepdims=True)
-        same(gradient_with_options(student, a, c), c + 2 * top * (a == top))
+        assert_close(gradient_with_options(student, a, c), c + 2 * top * (a == top))
 
     @pytest.mark.points(0.5)
     def test_plain_operands_on_the_left(self, student, rng):
         """Tensor + GradTensor, array + GradTensor and number + GradTensor pass the gradient on."""
         a, c, m = rng.random((4, 3)) + 0.5, rng.normal(size=(4, 3)), rng.normal(size=(2, 4))
-        kind("+, -, *, / and @ with a Tensor, an array or a number on the left")
+        describe_input("+, -, *, / and @ with a Tensor, an array or a number on the left")
         with recognise(LEAVES, AttributeError):
             found = plain_on_the_left(student, a, c, m)
         columns = np.repeat(m.sum(axis=0)[:, None], 3, axis=1)
         expected = [c, -c, c * c, -c * c / a**2, -c * (2 / a**2 + 1), columns]
         for i, gradient in enumerate(expected * 2):
-            same(found[i], gradient)
+            assert_close(found[i], gradient)
 
     @pytest.mark.points(0.5)
     def test_shared_values(self, student, rng):
         """A value used twice receives both gradients, and a second backward() adds to the first."""
         a, c = rng.normal(size=(2, 4))
-        kind("b = x + x; b + b, and then another loss of the same x")
+        describe_input("b = x + x; b + b, and then another loss of the same x")
         first, second = shared(student, a, c)
-        same(first, np.full(4, 4.0))
-        same(second, 4 + c)
+        assert_close(first, np.full(4, 4.0))
+        assert_close(second, 4 + c)
 
     @pytest.mark.points(0.5)
     def test_long_chain(self, student, rng):
         """A chain of thousands of operations works, and the gradient has the dtype of the data."""
         a = rng.normal(size=3).astype(np.float32)
-        kind("1,200 additions to a float32 GradTensor")
-        same(long_chain(student, a, 1200), 2 * (a + np.float32(1200)), dtype=np.float32)
+        describe_input("1,200 additions to a float32 GradTensor")
+        assert_close(long_chain(student, a, 1200), 2 * (a + np.float32(1200)), dtype=np.float32)
 
 
 # Tape
 
 
-@lifted
+@run_in_worker
 def tape_of_one(a, c):
     x = Tensor(a)
     with GradientTape() as tape:
@@ -259,7 +267,7 @@ def tape_of_one(a, c):
     return np.asarray(g.data)
 
 
-@lifted
+@run_in_worker
 def tape_of_several(arrays, order):
     tensors = [Tensor(a) for a in arrays]
     with GradientTape() as tape:
@@ -273,7 +281,7 @@ def tape_of_several(arrays, order):
     return np.asarray(g.data)
 
 
-@lifted
+@run_in_worker
 def tape_with_an_idler(a, b):
     x, idler, y = Tensor(a), Tensor(a), Tensor(b)
     with GradientTape() as tape:
@@ -285,7 +293,7 @@ def tape_with_an_idler(a, b):
     return [None if one is None else np.asarray(one.data) for one in g]
 
 
-@lifted
+@run_in_worker
 def tape_of_many_numbers(a, b):
     x, y = Tensor(a), Tensor(b)
     with GradientTape() as tape:
@@ -295,7 +303,7 @@ def tape_of_many_numbers(a, b):
     return [np.asarray(g.data) for g in tape.gradient(z, [x, y])]
 
 
-@lifted
+@run_in_worker
 def tape_after_an_exception(a):
     def methods():
         names = ("__add__", "__mul__", "__getitem__", "exp", "sum")
@@ -325,7 +333,7 @@ def tape_after_an_exception(a):
     return escaped, restored and methods() == before, later, g
 
 
-@lifted
+@run_in_worker
 def strangers_on_the_tape(a, times):
     def connected(tape, y, x):
         try:
@@ -354,9 +362,11 @@ class TestTape:
     def test_one_source(self, student, rng):
         """For one source, tape.gradient(y, x) is the gradient of y, of the shape of x."""
         a, c = rng.normal(size=(2, 3, 2))
-        kind("sum(c x²) of a (3, 2) Tensor")
+        describe_input("sum(c x²) of a (3, 2) Tensor")
         expected = 2 * a * c
-        same(tape_of_one(student, a, c), expected, symptoms={LIST_OR_TENSOR: expected[None]})
+        assert_close(
+            tape_of_one(student, a, c), expected, symptoms={LIST_OR_TENSOR: expected[None]}
+        )
 
     @pytest.mark.points(1)
     def test_several_sources(self, student, rng):
@@ -365,39 +375,39 @@ class TestTape:
         a, b, c = arrays
         gradients = [b + c * c, a, 2 * c * a]
         for order in ([0, 1, 2], [2, 0], [1]):
-            kind(f"a list of {len(order)} of three watched Tensors")
+            describe_input(f"a list of {len(order)} of three watched Tensors")
             expected = np.array([gradients[i] for i in order])
             found = tape_of_several(student, arrays, order)
-            same(found, expected, symptoms={LIST_OR_TENSOR: expected[0]})
+            assert_close(found, expected, symptoms={LIST_OR_TENSOR: expected[0]})
 
     @pytest.mark.points(0.5)
     def test_unused_source(self, student, rng):
         """The gradient of a source that the target doesn't depend on is None, in its place."""
         a, b = rng.normal(size=(2, 3))
-        kind("three watched Tensors, the second of them unused")
+        describe_input("three watched Tensors, the second of them unused")
         found = tape_with_an_idler(student, a, b)
         assert len(found) == 3
-        same(found[0], b)
-        same(found[2], a)
+        assert_close(found[0], b)
+        assert_close(found[2], a)
         assert found[1] is None
 
     @pytest.mark.points(0.5)
     def test_target_of_many_numbers(self, student, rng):
         """A target of many numbers counts as their sum; gradients have the shape of the source."""
         a, b = rng.normal(size=(3, 4)), rng.normal(size=4)
-        kind("(x + y) * x for shapes (3, 4) and (4,)")
+        describe_input("(x + y) * x for shapes (3, 4) and (4,)")
         found = tape_of_many_numbers(student, a, b)
-        same(found[0], 2 * a + b)
-        same(found[1], a.sum(axis=0))
+        assert_close(found[0], 2 * a + b)
+        assert_close(found[1], a.sum(axis=0))
 
     @pytest.mark.points(0.5)
     def test_exception_in_the_block(self, student, rng):
         """An exception leaves the block and the tape is closed: Tensor's own methods are back."""
         a = rng.random(3) + 0.5
-        kind("a tape whose block raised, and one after it")
+        describe_input("a tape whose block raised, and one after it")
         escaped, restored, later, gradient = tape_after_an_exception(student, a)
         assert escaped is True
-        same(gradient, 3 * a * a)
+        assert_close(gradient, 3 * a * a)
         assert later is False
         assert restored is True
 
@@ -405,16 +415,16 @@ class TestTape:
     def test_tensors_that_are_gone(self, student, rng):
         """A tape knows a tensor by more than its id, which Python gives to the next one."""
         a = rng.random(3) + 0.5
-        kind("tensors made after other, watched ones were gone")
+        describe_input("tensors made after other, watched ones were gone")
         before, after, gradient = strangers_on_the_tape(student, a, 40)
-        same(gradient, 2 * a)
+        assert_close(gradient, 2 * a)
         assert after == [before] * 40
 
 
 # Functional
 
 
-@lifted
+@run_in_worker
 def value_and_gradient(a, c, summed):
     def f(t):
         many = (t * c).exp() + t
@@ -424,7 +434,7 @@ def value_and_gradient(a, c, summed):
     return np.asarray(value.data), np.asarray(gradient.data)
 
 
-@lifted
+@run_in_worker
 def gradient_only(a):
     f = grad(lambda t: (t.maximum(0) * t).sum())
     x = Tensor(a)
@@ -432,13 +442,13 @@ def gradient_only(a):
     return np.asarray(f(x).data), x.data
 
 
-@lifted
+@run_in_worker
 def gradient_beside_a_constant(a):
     x = Tensor(a)
     return np.asarray(grad(lambda t: (t * x * x).sum())(x).data)
 
 
-@lifted
+@run_in_worker
 def after_a_failure(a):
     def fails(t):
         raise KeyError(t * 2)
@@ -452,7 +462,7 @@ def after_a_failure(a):
         return restored, np.asarray(value.data), np.asarray(gradient.data)
 
 
-@lifted
+@run_in_worker
 def gradient_of_a_constant(a):  # a Tensor of zeros, whose exponentials are ones
     return np.asarray(grad(lambda t: Tensor([2.0]) * 3)(Tensor(a)).exp().data)
 
@@ -464,11 +474,11 @@ class TestFunctional:
         a, c = rng.normal(size=(2, 2, 3))
 
         def check():
-            kind("sum(exp(c x) + x) of a (2, 3) Tensor")
+            describe_input("sum(exp(c x) + x) of a (2, 3) Tensor")
             first, second = value_and_gradient(student, a, c, True)
             value, gradient = (np.exp(a * c) + a).sum(), c * np.exp(a * c) + 1
-            same(first, value, symptoms={SWAPPED: gradient})
-            same(second, gradient, symptoms={NOT_RECORDED: np.zeros((2, 3))})
+            assert_close(first, value, symptoms={SWAPPED: gradient})
+            assert_close(second, gradient, symptoms={NOT_RECORDED: np.zeros((2, 3))})
 
         with_any_tape(student, check)
 
@@ -478,11 +488,11 @@ class TestFunctional:
         a, c = rng.normal(size=(2, 2, 3))
 
         def check():
-            kind("exp(c x) + x of a (2, 3) Tensor")
+            describe_input("exp(c x) + x of a (2, 3) Tensor")
             first, second = value_and_gradient(student, a, c, False)
             gradient = c * np.exp(a * c) + 1
-            same(first, np.exp(a * c) + a, symptoms={SWAPPED: gradient})
-            same(second, gradient, symptoms={NOT_RECORDED: np.zeros((2, 3))})
+            assert_close(first, np.exp(a * c) + a, symptoms={SWAPPED: gradient})
+            assert_close(second, gradient, symptoms={NOT_RECORDED: np.zeros((2, 3))})
 
         with_any_tape(student, check)
 
@@ -492,13 +502,15 @@ class TestFunctional:
         a = rng.normal(size=(4, 2)).astype(np.float32)
 
         def check():
-            kind("sum(relu(x) * x) of a float32 Tensor, asked for twice")
+            describe_input("sum(relu(x) * x) of a float32 Tensor, asked for twice")
             gradient, x = gradient_only(student, a)
             value = (np.maximum(a, 0) ** 2).sum()
-            same(gradient, 2 * np.maximum(a, 0), dtype=np.float32, symptoms={SWAPPED: value})
-            same(x, a)
-            kind("a function that does not use its argument")
-            same(gradient_of_a_constant(student, a), np.ones((4, 2)))
+            assert_close(
+                gradient, 2 * np.maximum(a, 0), dtype=np.float32, symptoms={SWAPPED: value}
+            )
+            assert_close(x, a)
+            describe_input("a function that does not use its argument")
+            assert_close(gradient_of_a_constant(student, a), np.ones((4, 2)))
 
         with_any_tape(student, check)
 
@@ -508,8 +520,12 @@ class TestFunctional:
         a = rng.random(4) + 0.5
 
         def check():
-            kind("a function that also uses the very Tensor at which it is differentiated")
-            same(gradient_beside_a_constant(student, a), a * a, symptoms={NOT_FRESH: 3 * a * a})
+            describe_input(
+                "a function that also uses the very Tensor at which it is differentiated"
+            )
+            assert_close(
+                gradient_beside_a_constant(student, a), a * a, symptoms={NOT_FRESH: 3 * a * a}
+            )
 
         with_any_tape(student, check)
 
@@ -519,10 +535,10 @@ class TestFunctional:
         a = rng.normal(size=3)
 
         def check():
-            kind("a function that raises, and one after it")
+            describe_input("a function that raises, and one after it")
             restored, value, gradient = after_a_failure(student, a)
-            same(gradient, 2 * a, symptoms={SWAPPED: (a * a).sum()})
-            same(value, (a * a).sum())
+            assert_close(gradient, 2 * a, symptoms={SWAPPED: (a * a).sum()})
+            assert_close(value, (a * a).sum())
             assert restored is True
 
         with_any_tape(student, check)
@@ -531,7 +547,7 @@ class TestFunctional:
 # Nested
 
 
-@lifted
+@run_in_worker
 def derivative(order, a):
     def cube(t):
         return (t**3).sum()
@@ -546,7 +562,7 @@ def derivative(order, a):
     return np.zeros_like(a) if g is None else np.asarray(g.data)
 
 
-@lifted
+@run_in_worker
 def by_two_tapes(a):
     x = Tensor(a)
     with GradientTape() as outer:
@@ -558,17 +574,17 @@ def by_two_tapes(a):
     return np.asarray(outer.gradient(slope, x).data)
 
 
-@lifted
+@run_in_worker
 def confusing(a):
     return np.asarray(grad(lambda u: u * grad(lambda v: u + v)(u))(Tensor(a)).data)
 
 
-@lifted
+@run_in_worker
 def confusing_products(a):
     return np.asarray(grad(lambda u: (u * grad(lambda v: (u * v).sum())(u)).sum())(Tensor(a)).data)
 
 
-@lifted
+@run_in_worker
 def hessian_of_cross_entropy(z, target):
     from tinytorch import cross_entropy
 
@@ -591,9 +607,9 @@ class TestNested:
         a = rng.random(3) + 0.5
 
         def check():
-            kind("grad(lambda t: grad(cube)(t).sum())")
+            describe_input("grad(lambda t: grad(cube)(t).sum())")
             symptoms = cut_off(student, a, np.zeros(3))
-            same(derivative(student, 2, a), 6 * a, symptoms=symptoms)
+            assert_close(derivative(student, 2, a), 6 * a, symptoms=symptoms)
 
         with_any_tape(student, check)
 
@@ -601,8 +617,8 @@ class TestNested:
     def test_a_tape_records_a_tape(self, student, rng):
         """A gradient that is asked of a tape is a Tensor, which an outer tape has recorded."""
         a = rng.random(3) + 0.5
-        kind("the gradient of x³, asked for while an outer tape is open")
-        same(by_two_tapes(student, a), 6 * a)
+        describe_input("the gradient of x³, asked for while an outer tape is open")
+        assert_close(by_two_tapes(student, a), 6 * a)
 
     @pytest.mark.points(0.25)
     def test_third_derivative(self, student, rng):
@@ -610,9 +626,9 @@ class TestNested:
         a = rng.random(3) + 0.5
 
         def check():
-            kind("grad within grad within grad")
+            describe_input("grad within grad within grad")
             symptoms = cut_off(student, a, np.zeros(3))
-            same(derivative(student, 3, a), np.full(3, 6.0), symptoms=symptoms)
+            assert_close(derivative(student, 3, a), np.full(3, 6.0), symptoms=symptoms)
 
         with_any_tape(student, check)
 
@@ -622,9 +638,9 @@ class TestNested:
         a = rng.random(3) + 0.5
 
         def check():
-            kind("a function that hands its own argument to a grad inside")
-            same(confusing(student, a), np.ones(3), symptoms={NOT_FRESH: np.full(3, 2.0)})
-            same(confusing_products(student, a), 2 * a, symptoms={NOT_FRESH: 4 * a})
+            describe_input("a function that hands its own argument to a grad inside")
+            assert_close(confusing(student, a), np.ones(3), symptoms={NOT_FRESH: np.full(3, 2.0)})
+            assert_close(confusing_products(student, a), 2 * a, symptoms={NOT_FRESH: 4 * a})
 
         with_any_tape(student, check)
 
@@ -635,9 +651,9 @@ class TestNested:
         p = np.exp(z[0]) / np.exp(z[0]).sum()
 
         def check():
-            kind("every pair of four logits")
+            describe_input("every pair of four logits")
             symptoms = cut_off(student, z[0], np.zeros((4, 4)))
-            same(
+            assert_close(
                 hessian_of_cross_entropy(student, z, target),
                 np.diag(p) - np.outer(p, p),
                 symptoms=symptoms,
@@ -655,7 +671,7 @@ def gradients(design, x, w, v):
 
     Tensor = tt.Tensor
 
-    targets = np.full((4, 3), 0.3)
+    targets = np.arange(12).reshape(4, 3) % 2  # others a right loss may weigh as it likes
     functions = {
         "relu": tt.relu,
         "sigmoid": tt.sigmoid,
@@ -692,8 +708,18 @@ def gradients(design, x, w, v):
             f(t).backward()
             return t.grad
         if design == "subclass":
-            t = GradTensor(x, requires_grad=True)
-            f(t).backward()
+            t, plain = GradTensor(x, requires_grad=True), Tensor.maximum
+
+            def handed_over(a, b):
+                return GradTensor.maximum(a, b) if isinstance(b, GradTensor) else plain(a, b)
+
+            # The notebook shows that Tensor(0).maximum(t) escapes from this design: a relu that
+            # begins so is right, and none of the student's business here.
+            Tensor.maximum = handed_over
+            try:
+                f(t).backward()
+            finally:
+                Tensor.maximum = plain
             return t.grad
         if design == "tape":
             t = Tensor(x)
@@ -712,8 +738,11 @@ def gradients(design, x, w, v):
     return found
 
 
-gradients_by = lifted(gradients)
+gradients_by = run_in_worker(gradients)
 
+
+# The functions of 02 to 04 may be the student's own, and hold a constant such as gelu's in float32.
+OWN = "relu sigmoid tanh gelu softmax log_softmax cross_entropy binary_cross_entropy".split()
 
 table = []  # what `trusted_gradients` found for this submission: the three designs share it
 
@@ -733,7 +762,7 @@ def trusted_gradients(reference, rng):
     step = 1e-6 * rng.normal(size=x.shape)
     above, below = gradients("value", x + step, w, v), gradients("value", x - step, w, v)
     for name, g in expected.items():
-        same((above[name] - below[name]) / 2, (g * step).sum(), rtol=1e-5, atol=1e-12)
+        assert_close((above[name] - below[name]) / 2, (g * step).sum(), rtol=1e-5, atol=1e-12)
     table.append((x, w, v, expected))
     return table[0]
 
@@ -746,10 +775,11 @@ class TestAgree:
         x, w, v, expected = trusted_gradients(reference, rng)
 
         def check():
-            kind(f"a table of functions, by the {design}")
+            describe_input(f"a table of functions, by the {design}")
             found = gradients_by(student, design, x, w, v)
             for name, gradient in expected.items():
-                kind(f"{name}, by the {design}")
-                same(found[name], gradient, rtol=1e-9, atol=1e-11)  # nudging is coarser
+                describe_input(f"{name}, by the {design}")
+                rtol, atol = (1e-5, 1e-6) if name in OWN else (1e-9, 1e-11)  # nudging is coarser
+                assert_close(found[name], gradient, rtol=rtol, atol=atol)
 
         with_any_tape(student, check) if design == "function" else check()
