@@ -491,7 +491,7 @@ def graded(mini: Path) -> Graded:
 
 def test_standard_output_is_one_object_with_every_key(graded: Graded) -> None:
     printed = json.loads(graded.stdout)
-    assert list(printed) == ["assignment", "submissions"]
+    assert list(printed) == ["schema", "assignment", "submissions"]
     assert printed["assignment"] == NAME
     assert {each["student"] for each in printed["submissions"]} == {
         *WRITTEN,
