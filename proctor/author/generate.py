@@ -18,18 +18,20 @@ from nbgrader.converters.base import NbGraderException
 from proctor.author import release
 from proctor.course.course import Course
 from proctor.errors import ProctorError
+from proctor.notebook.label import Label, grade_ids
+from proctor.notebook.template import read
 
 
 class ReleaseExporter(NotebookExporter):
-    """nbgrader's exporter of released notebooks: checks the assignment first, and keeps its last
-    release until there is a new one.
+    """nbgrader's exporter of released notebooks: checks the assignment first, keeps its last
+    release until there is a new one, and labels the notebooks.
     """
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config=config, **options)  # type: ignore[no-untyped-call]
         converter: Any = self.parent
         directory = converter.coursedir
-        course = Course(Path(directory.root).resolve(), self.config)
+        self.course = course = Course(Path(directory.root).resolve(), self.config)
         wanted = str(directory.assignment_id)
         for name in fnmatch.filter(course.assignments, wanted) or [wanted]:
             try:
@@ -40,6 +42,14 @@ class ReleaseExporter(NotebookExporter):
                 raise NbGraderException("The assignment is not released.") from None
             notebooks = [path.name for path in assignment.notebooks]
             weakref.finalize(self, Keep(course.folder("release", ".", name), notebooks))
+
+    def from_notebook_node(self, nb: Any, resources: Any = None, **options: Any) -> Any:
+        """The released notebook, labelled: a student may call the file what they like."""
+        name, known = resources["nbgrader"]["notebook"], resources["nbgrader"]["assignment"]
+        templates = map(read, self.course.assignment(known).notebooks)
+        graded = tuple(template.name for template in templates if template.grade_cells)
+        Label(known, name, graded, grade_ids(nb.cells)).write(nb.metadata)
+        return super().from_notebook_node(nb, resources, **options)  # type: ignore[no-untyped-call]
 
 
 class Keep:

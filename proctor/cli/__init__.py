@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from proctor import __version__
-from proctor.cli import author, bundle, grading, lms, student
+from proctor.cli import author, bundle, grading, handin, lms, student
 from proctor.cli.options import complain
 from proctor.errors import CourseError, ProctorError
 
@@ -28,6 +28,8 @@ for _command in (
     author.new,
     author.try_out,
     author.export,
+    handin.submit,
+    handin.receipt,
     bundle.bundle,
     lms.collect,
     lms.scores,
