@@ -16,9 +16,10 @@ the top stand the doors: `cli` is the command `proctor`, `run` the same as a fun
 `preprocessors` the same grading behind `nbgrader autograde`. `author` has what comes before a
 class: `export` writes the course's package from its notebooks, `new` begins a course and an
 assignment, `solutions` tries it on right and wrong ones, `release` checks it, `generate` does so
-behind `nbgrader generate_assignment`. `student` has what a student does on a machine of their own:
-`check` is a look at a notebook with the code that will grade it. `testing` is what hidden suites
-are written with, `verdict` what was decided.
+behind `nbgrader generate_assignment`, `prerequisites` hands out what it stands on. `student` has
+what a student does on a machine of their own: `check` is a look at a notebook with the code that
+will grade it, `submit` and `receipt` hand in and tell later what was handed in. `testing` is what
+hidden suites are written with, `verdict` what was decided.
 
 A wing imports those below it, and none above: tests/test_house.py has the list.
 """

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from proctor import __version__
-from proctor.cli import author, bundle, grading, handin, lms, student
+from proctor.cli import author, bundle, grading, handin, lms, prerequisites, student
 from proctor.cli.options import complain
 from proctor.errors import CourseError, ProctorError
 
@@ -30,6 +30,8 @@ for _command in (
     author.export,
     handin.submit,
     handin.receipt,
+    prerequisites.prerequisites,
+    prerequisites.unpack,
     bundle.bundle,
     lms.collect,
     lms.scores,

@@ -271,6 +271,19 @@ def dues(course: Course) -> dict[str, datetime]:
         return {each.name: each.duedate.replace(tzinfo=UTC) for each in found if each.duedate}
 
 
+def deadlines(course: Course) -> dict[str, datetime]:
+    """Until when each assignment that has a due date may be handed in by anybody: with the latest
+    extension that was given.
+    """
+    found = dues(course)
+    with reading(course) as gradebook:
+        for assignment in gradebook.assignments if gradebook and found else []:
+            given = [each.extension for each in assignment.submissions if each.extension]
+            if assignment.name in found and given:
+                found[assignment.name] += max(given)
+    return found
+
+
 def standings(course: Course) -> dict[str, dict[str, Standing]]:
     """Of each assignment in the gradebook, how each student stands who has a graded submission."""
     found: dict[str, dict[str, Standing]] = {}

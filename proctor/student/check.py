@@ -298,8 +298,21 @@ def _stop_above(submission: Submission, verdict: NotebookVerdict, test: TestResu
     return found
 
 
+def _built_on(desk: Desk) -> Iterator[str]:
+    """Whose modules the notebook stands on, if it stands on any."""
+    given = {name: export.is_handed_out(text) for name, text in desk.earlier}
+    mine = ", ".join(name for name, handed_out in given.items() if not handed_out)
+    theirs = ", ".join(name for name, handed_out in given.items() if handed_out)
+    owners = [f"your {mine}"] * bool(mine) + [f"the instructor's {theirs}"] * bool(theirs)
+    if owners:
+        yield f"It stands on {' and '.join(owners)}."
+
+
 def _undecided(desk: Desk, submission: Submission) -> Iterator[str]:
-    """What no visible check can tell: the points of hidden tests, and of a person."""
+    """What no visible check can tell: whose modules these are, the points of hidden tests, and of
+    a person.
+    """
+    yield from _built_on(desk)
     if hidden := sum(cell.points for cell in desk.hidden):
         total = sum(cell.points for cell in desk.whole.grade_cells.values())
         yield f"Hidden tests decide {number(hidden)} of {number(total)} points when you hand in."

@@ -7,8 +7,6 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from proctor.author.export import is_ours
 from proctor.course.packages import NUMBERED
 from proctor.errors import CourseError, Rejected
+from proctor.notebook.archive import unpack
 from proctor.notebook.cells import MAX_BYTES, Notebook, parse, python_metadata
-from proctor.notebook.files import CACHES, MAX_FILES, SubmissionFiles, fetch
+from proctor.notebook.files import CACHES, SubmissionFiles, fetch
 from proctor.notebook.label import Label, grade_ids
 
 # What nbgrader's exchange writes beside a notebook: no part of what a student hands in.
@@ -318,17 +317,3 @@ def _archive(path: Path, assignment: str) -> Handin:
         folder.mkdir()
         unpack(path, folder)
         return replace(_folder(folder, assignment), folder=path.parent)
-
-
-def unpack(path: Path, folder: Path) -> None:
-    """Unpack an archive, within bounds. Raises Rejected where it cannot be read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if len(entries) > 2 * MAX_FILES or sum(e.file_size for e in entries) > 3 * MAX_BYTES:
-                raise Rejected(f"{path.name} is too large: it holds more than can be handed in.")
-            archive.extractall(folder)  # never outside of it, nor through a link
-    except (zipfile.BadZipFile, zlib.error, EOFError):
-        raise Rejected(f"{path.name} is no whole zip archive: copy or download it again.") from None
-    except (RuntimeError, NotImplementedError, OSError, ValueError) as error:
-        raise Rejected(f"{path.name} cannot be unpacked: {error}") from None

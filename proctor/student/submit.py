@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import io
-import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 
 from proctor.errors import CourseError, ProctorError
+from proctor.notebook.archive import comment, packed, write_whole
 from proctor.notebook.cells import Cell, is_locked, nbgrader
 from proctor.student.handin import Handin, Item, plain
 from proctor.student.receipt import Receipt, receipt_name
@@ -189,43 +187,12 @@ def archive(handin: Handin) -> Path:
                 f"{target} was not made by `proctor submit` and is not overwritten. Move it away, "
                 "and hand in again."
             )
-    whole_or_not(target, packed(handin.contents))
+    write_whole(target, packed(handin.contents, _MADE))
     return target
 
 
-def packed(contents: Mapping[str, bytes]) -> bytes:
-    """An archive of these files, the same for the same contents."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
-        made.comment = _MADE
-        for name, data in contents.items():
-            entry = zipfile.ZipInfo(name)  # its time is 1980's, whenever that is made
-            entry.create_system, entry.external_attr = 3, 0o644 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            made.writestr(entry, data)
-    return buffer.getvalue()
-
-
 def _is_ours(target: Path) -> bool:
-    if not target.exists():
-        return True
-    try:
-        with zipfile.ZipFile(target) as found:
-            return found.comment == _MADE
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
-def whole_or_not(target: Path, data: bytes) -> None:
-    """Write a file so that nobody ever finds half of it, however the command ends."""
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, target)
-    except OSError as error:
-        raise ProctorError(f"{target} cannot be written: {error.strerror}.") from None
-    finally:
-        part.unlink(missing_ok=True)
+    return not target.exists() or comment(target) == _MADE
 
 
 def keep(receipt: Receipt, place: Path) -> Path:
@@ -236,7 +203,7 @@ def keep(receipt: Receipt, place: Path) -> Path:
         with contextlib.suppress(CourseError):
             before = Receipt.read(target)
     receipt.earlier.extend(receipt.after(before))
-    whole_or_not(target, receipt.text().encode())
+    write_whole(target, receipt.text().encode())
     return target
 
 
@@ -264,7 +231,7 @@ class Exchange:
         lines = ["c = get_config()", f"c.CourseDirectory.course_id = {self.course_id!r}"]
         if self.root:
             lines.append(f"c.Exchange.root = {self.root!r}")
-        whole_or_not(target, ("\n".join(lines) + "\n").encode())
+        write_whole(target, ("\n".join(lines) + "\n").encode())
         return target
 
     def submit(self, handin: Handin) -> tuple[str, str]:
