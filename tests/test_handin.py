@@ -308,6 +308,18 @@ class TestWarned:
         assert found["gone, and put back as it was given: check_mean"] is True
         assert found["cell 'mean' stands there twice: the first one counts"] is False
 
+    def test_line_ends_of_windows_are_no_edits(self, released: Path, tmp_path: Path) -> None:
+        folder = tmp_path / NAME
+        shutil.copytree(released, folder)
+        before = said(folder).keys(), receipt.Receipt.of(handin.read(folder)).sha256
+
+        def windows(notebook: Notebook) -> None:
+            for each in notebook["cells"]:
+                each["source"] = text(each).replace("\n", "\r\n")
+
+        change(folder / FILE, windows)
+        assert (said(folder).keys(), receipt.Receipt.of(handin.read(folder)).sha256) == before
+
     def test_a_notebook_is_missing(self, desk: Path) -> None:
         (desk / "more.ipynb").unlink()
         (desk / "tools.ipynb").unlink()  # is only given

@@ -226,6 +226,8 @@ def _item(path: Path, data: bytes, assignment: str) -> Item:
     except Rejected as error:
         why = _why(data) if len(data) <= MAX_BYTES else ""
         raise Rejected(f"{path.name}: {why or error}") from None
+    for cell in notebook["cells"]:
+        cell["source"] = cell["source"].replace("\r\n", "\n")  # as an editor on Windows leaves it
     label = Label.of(notebook["metadata"])
     if label is None:
         named, name = _by_name(path, assignment)

@@ -99,9 +99,8 @@ def cells(notebook: Notebook) -> list[tuple[str, str]]:
     found = []
     for cell in notebook["cells"]:
         name = str(nbgrader(cell).get("grade_id", ""))
-        source = cell["source"].replace("\r\n", "\n")
-        if name or source.strip():
-            hashed = json.dumps([cell["cell_type"], name, source]).encode()
+        if name or cell["source"].strip():
+            hashed = json.dumps([cell["cell_type"], name, cell["source"]]).encode()
             found.append((name, hashlib.sha256(hashed).hexdigest()))
     return found
 
