@@ -471,6 +471,12 @@ class TestReceipt:
             assert said in words
         assert "'mean'" not in words
 
+    def test_another_assignments_receipt(self, desk: Path, kept: Path) -> None:
+        for path in desk.glob("*.ipynb"):
+            change(path, lambda n: n["metadata"][KEY].update(assignment="03_means"))
+        status, words = self.ask(kept, desk)
+        assert (status, f"it is 03_means; handed in was {NAME}" in words) == (1, True)
+
     def test_an_order_that_changed(self, desk: Path, kept: Path) -> None:
         change(desk / FILE, lambda notebook: notebook["cells"].reverse())
         status, words = self.ask(kept, desk)
@@ -573,7 +579,7 @@ class TestExchange:
         assert "No course id specified" in refused.stderr and "--course-id" in refused.stderr
         refused = proctor(*words, "--course-id", "another", cwd=desk.parent)
         assert refused.returncode == 1 and "nbgrader took nothing" in refused.stderr
-        (desk.parent / "nbgrader_config.py").unlink()
+        assert not (desk.parent / "nbgrader_config.py").exists()  # a wrong id is not kept
         assert not (desk.parent / f"{NAME}.receipt.json").exists()
 
         (desk / FILE).rename(desk / "Untitled.ipynb")

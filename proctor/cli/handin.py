@@ -91,14 +91,15 @@ def submit(
             target = submitting.archive(handin)
             sent = f"Packed: {os.path.relpath(target)}. Send it as your instructor told you."
         else:
-            if made := road.configure():
-                click.echo(f"  note: {os.path.relpath(made)} names the course to nbgrader")
             student, moment = road.submit(handin)
+            if made := road.configure():  # only now: a wrong id shall not be kept
+                click.echo(f"{os.path.relpath(made)} names the course to nbgrader from now on.")
             receipt = Receipt(**(receipt.__dict__ | {"time": moment}))
             sent = f"Handed in by nbgrader's exchange, as student '{student}'."
         kept = submitting.keep(receipt, beside)
     except (KeyboardInterrupt, click.Abort):
-        complain("interrupted: nothing was handed in.")
+        unsure = "`nbgrader list --inbound` tells whether it arrived" if by_exchange else ""
+        complain(f"interrupted: {unsure or 'nothing was handed in'}.")
         return 130
     click.echo(sent)
     click.echo(f"Receipt: {os.path.relpath(kept)}")

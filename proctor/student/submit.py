@@ -267,12 +267,10 @@ def exchange(desk: Path, course_id: str, root: str) -> Exchange:
 def _of_nbgrader(said: str) -> str:
     """Why nbgrader would not take it, in its own words."""
     words = re.findall(r"^\[\w+ \| (?:ERROR|CRITICAL)\] (.+)$", said, re.M)
-    reason = words[0].strip() if words else said.strip().splitlines()[-1:] or ["it did not say why"]
-    if not isinstance(reason, str):
-        reason = reason[0]
+    reason = (words or said.strip().splitlines()[-1:] or ["it did not say why"])[0].strip(" .")
     more = ""
     if "course id" in reason:
         more = " Name the course with --course-id."
-    elif "nwritable" in reason or "nbound" in reason or "not found" in reason:
+    elif re.search("nwritable|nbound|not found|permission", reason):
         more = " Is it the right course (--course-id) and exchange (--exchange-root)?"
-    return f"nbgrader took nothing: {reason}{more}"
+    return f"nbgrader took nothing: {reason}.{more}"
