@@ -58,6 +58,16 @@ def is_skipped(cell: Cell) -> bool:
     return isinstance(tags, list) and SKIP in tags and not nbgrader(cell)
 
 
+def headings(source: str) -> list[str]:
+    """The headings of a text cell."""
+    found = []
+    for line in source.splitlines():
+        text = line.lstrip("#")
+        if text != line and text[:1].isspace() and text.strip():
+            found.append(text.strip())
+    return found
+
+
 def visible(source: str, begin: str, end: str) -> str:
     """A cell's source without its hidden tests."""
     lines, inside = [], False

@@ -27,14 +27,16 @@ from proctor.course.course import Assignment, Course
 from proctor.course.packages import installed, module_name
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
-from proctor.jail import Isolation
-from proctor.notebook.cells import HIDDEN, is_demo, nbgrader
+from proctor.notebook.cells import HIDDEN, headings, is_demo, nbgrader
 from proctor.notebook.files import SubmissionFiles, fetch
 from proctor.notebook.template import GradeCell, Submission, Template, read
+from proctor.processes.frames import can_fork
 from proctor.report.table import NO_ISOLATION, say
+from proctor.student.unjailed import Unjailed
 from proctor.verdict import NotebookVerdict, TestResult, number, one_line
 
 UNANSWERED = "your answer here"  # in the text that stands where an answer is to be written
+OWN_CODE = "Not jailed: this is your own code."
 PATIENCE = 2  # cells and checks that may run into their time limit before the rest is left out
 
 
@@ -139,7 +141,8 @@ def check_notebook(path: Path, isolation: str, console: Console) -> int:
     if not template.grade_cells:
         raise CourseError(f"{path} holds no visible check: is it a released notebook?")
     beside = SubmissionFiles.read(desk.notebook.parent, [])
-    with _progress(console) as progress, Grader(desk, isolation) as grader:
+    spawned = None if isolation or can_fork() else Unjailed(desk)
+    with _progress(console) as progress, Grader(desk, isolation, supervisor=spawned) as grader:
         task = progress.add_task(one_line(path.name), total=None)
         hidden = {cell.name for cell in desk.hidden}
         ours = (cell for cell in template.cells if nbgrader(cell).get("grade_id") not in hidden)
@@ -150,8 +153,10 @@ def check_notebook(path: Path, isolation: str, console: Console) -> int:
             progress.update(task, total=cells, advance=event["event"] != "done")
             return told(event)
 
-        if grader.isolation is Isolation.NONE and desk.original != desk.notebook:
+        if grader.isolation == "none" and desk.original != desk.notebook:
             say(console, NO_ISOLATION)
+        elif spawned:
+            say(console, OWN_CODE)
         grader.supervisor.watch = watch
         submission = template.submission(fetch(path.resolve()))
         verdict = grader.grade_notebook(
@@ -317,8 +322,7 @@ def _section(template: Template, test: TestResult) -> str:
     heading = ""
     for cell in template.cells:
         if cell["cell_type"] == "markdown":
-            found = re.findall(r"^#+\s+(.+?)\s*$", cell["source"], re.MULTILINE)
-            heading = found[-1] if found else heading
+            heading = next(reversed(headings(cell["source"])), heading)
         if nbgrader(cell).get("grade_id") == test.cell:
             return heading
     return ""
