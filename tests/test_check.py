@@ -15,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from proctor import jail
-from proctor.student.check import Desk, _impatient, report
+from proctor.student.check import Desk, _impatient, show
+from proctor.student.check import found as found_by
 from proctor.verdict import NotebookVerdict, TestResult
 from tests import classroom
 from tests.test_grading import NAME, SOURCE, as_notebook, make_course, notebooks, without, write
@@ -233,7 +234,7 @@ class Looked:
         desk = Desk(notebook)
         said = io.StringIO()
         submission = desk.templates[0].submission(notebook.read_bytes())
-        self.status = report(desk, submission, verdict, Console(file=said, width=80))
+        self.status = show(found_by(desk, submission, verdict), Console(file=said, width=80))
         self.lines = [line.rstrip() for line in said.getvalue().splitlines()]
         self.text = " ".join(self.lines)
         self.last = self.text[self.text.rindex("└") :].partition("┘ ")[2]

@@ -18,6 +18,7 @@ from nbgrader.converters.base import NbGraderException
 from proctor.author import release
 from proctor.course.course import Course
 from proctor.errors import ProctorError
+from proctor.notebook.cells import HIDDEN, HIDDEN_TAG
 
 
 class ReleaseExporter(NotebookExporter):
@@ -40,6 +41,14 @@ class ReleaseExporter(NotebookExporter):
                 raise NbGraderException("The assignment is not released.") from None
             notebooks = [path.name for path in assignment.notebooks]
             weakref.finalize(self, Keep(course.folder("release", ".", name), notebooks))
+
+    def from_notebook_node(self, nb: Any, resources: Any = None, **options: Any) -> Any:
+        """Tag the cells that hidden tests decide: see `proctor.configure`."""
+        for cell in nb.cells:
+            tags = cell.metadata.get("tags", [])
+            if cell.cell_type == "code" and HIDDEN in cell.source and HIDDEN_TAG not in tags:
+                cell.metadata["tags"] = [*tags, HIDDEN_TAG]
+        return super().from_notebook_node(nb, resources, **options)  # type: ignore[no-untyped-call]
 
 
 class Keep:

@@ -15,6 +15,7 @@ DEMO = "demo"  # the tag of cells that students run and grading does not
 
 # What a cell that hidden tests decide says, so that it earns nothing without them.
 HIDDEN = 'raise NotImplementedError("graded by hidden tests")'
+HIDDEN_TAG = "hidden-tests"  # of these cells in a release: nbgrader's Validate leaves them out
 EXPORT = "export"  # the tag of cells that become a module of the course's package
 
 SKIP = "skip-execution"  # the tag by which Jupyter leaves a cell out
