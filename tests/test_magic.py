@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -20,10 +21,12 @@ from traitlets.config import Config
 
 from proctor.student import magic
 from proctor.worker.shell import Shell
+from tests.classroom import ROOT
 from tests.test_check import as_exported
 from tests.test_feedback import browser  # noqa: F401 (a fixture)
 from tests.test_grading import NAME, as_notebook, cell, notebooks, write
 
+INSTALL = ROOT / "docs/install.md"
 RIGHT = notebooks()[NAME]
 PARTLY = notebooks({"mean": "def mean(values):\n    return '</pre><script>'"})[NAME]
 
@@ -55,8 +58,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
 def test_the_results_stand_below_the_cell(shell: Any, shown: list[dict[str, str]]) -> None:
     shell.run_line_magic("proctor", "check")
     page, text = shown[0]["text/html"], shown[0]["text/plain"]
-    assert "<td>total</td><td>2 of 2</td>" in page and "✓ works" in page
-    assert "<td>mean</td><td>0 of 2</td>" in page and "✗ not yet" in page
+    assert ">total</th><td>2 of 2</td>" in page and "✓ works" in page
+    assert ">mean</th><td>0 of 2</td>" in page and "✗ not yet" in page
     assert "<strong>Next: The mean</strong>" in page
     assert "<script" not in page
     assert "Next: The mean" in text and "Checked as you saved it at" in text
@@ -145,7 +148,12 @@ def lab(tmp_path: Path) -> Iterator[str]:
     as_exported(tmp_path / "course")
     settings = "--no-browser --allow-root --ServerApp.port=0 --IdentityProvider.token=token".split()
     log = tmp_path / "log"
+    command = re.search(r"(?m)^    jupyter (labextension disable .+)$", INSTALL.read_text())
+    assert command is not None
     own = {name: str(tmp_path / name) for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")}
+    for words in (command[1], "labextension disable @jupyterlab/apputils-extension:announcements"):
+        jupyter = [sys.executable, "-m", "jupyter", *shlex.split(words), "--level=user"]
+        subprocess.run(jupyter, env=os.environ | own, check=True, capture_output=True)
     with log.open("w") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *settings],
@@ -177,6 +185,8 @@ def test_in_jupyterlab(lab: str, browser: Any, tmp_path: Path) -> None:  # noqa:
     results.wait_for()
     said = results.inner_text()
     assert "Next: The mean" in said and "✓ works" in said and "✗ not yet" in said
+    assert tab.get_by_text("Validate", exact=True).count() == 1
+    assert tab.get_by_text("Create Assignment").count() == 0
     if os.environ.get("SCREENSHOTS"):
-        tab.screenshot(path=os.environ["SCREENSHOTS"])
+        tab.screenshot(path=ROOT / "docs/screenshots/lab-check.png")
     tab.close()

@@ -108,14 +108,14 @@ def _has_checks(path: Path) -> bool:
 def as_text(findings: Findings, warnings: list[str]) -> str:
     """What the command prints."""
     screen = io.StringIO()
-    show(findings, Console(file=screen, width=90))
+    show(findings, Console(file=screen, width=90, force_jupyter=False))
     return "\n".join([screen.getvalue().rstrip(), *warnings])
 
 
 def as_html(findings: Findings, warnings: list[str]) -> str:
     """The same as a page's part: no script, no colour that a dark page would swallow."""
     rows = "".join(
-        f"<tr><td>{escape(label(test))}</td>"
+        f'<tr><th scope="row" style="text-align:start">{escape(label(test))}</th>'
         f"<td>{escape(points(test))}</td>"
         + (
             '<td style="color:#1a8f3c">✓ works</td></tr>'
