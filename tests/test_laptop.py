@@ -11,8 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
-import venv
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import pytest
 
 from proctor.report.table import NO_ISOLATION
 from proctor.student.check import OWN_CODE
+from tests.machine import environment
 from tests.test_grading import NAME, SOURCE, as_notebook, make_course, notebooks, write
 from tests.test_house import modules
 
@@ -62,15 +61,11 @@ builtins.open = io.open = western
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python that lacks them, with all that is installed here but the course's own package."""
     home = tmp_path_factory.mktemp("bare") / "env"
-    venv.create(home, with_pip=False, symlinks=True)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    site = home / "lib" / version / "site-packages"
-    for each in Path(sysconfig.get_path("purelib")).iterdir():
-        if each.name != "course.pth":
-            (site / each.name).symlink_to(each)
+    python = environment(home, lambda name: name == "course.pth")
+    (site,) = home.glob("lib/*/site-packages")
     (site / "bare.py").write_text(BARE)
     (site / "bare.pth").write_text("import bare\n")
-    return home / "bin/python"
+    return python
 
 
 def proctor(python: Path, *words: str, cwd: Path) -> tuple[int, str, str]:
