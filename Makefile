@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-nbgrader lint mutants stacks steady fuzz bench wheel clean
+.PHONY: help demo test quick test-nbgrader lint mutants stacks steady fuzz bench screenshots wheel clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
@@ -22,6 +22,7 @@ help:
 	@echo 'make steady   1,000 gradings of right solutions on fresh inputs: none loses a point'
 	@echo 'make fuzz     10,000 malformed notebooks: each is graded or rejected, none is a crash'
 	@echo 'make bench    what grading costs, beside plain nbgrader'
+	@echo 'make screenshots  the pictures in docs/screenshots/, from a real browser'
 	@echo 'make wheel    the file that students install, into dist/'
 	@echo 'make clean    remove what was generated: environment, releases, grades, caches'
 	@echo 'PYTHON=python3.12 make ... chooses the Python that $(VENV) is made with.'
@@ -46,6 +47,10 @@ test-nbgrader: $(READY)
 	  PYTHONPATH=$(CURDIR)/tests/nbgrader_conf $(BIN)/pytest -c /dev/null --rootdir=$(VENV) \
 	  -p by_design -p no:cacheprovider -rs \
 	  --pyargs $(NBGRADER_TESTS:%=nbgrader.tests.apps.test_nbgrader_%)
+
+# Pages as their readers see them, into docs/screenshots/.
+screenshots: $(READY)
+	SCREENSHOTS=1 $(BIN)/pytest -q tests/test_magic.py -k jupyterlab
 
 # What students install: one file, in dist/. What an earlier build has left would get into it.
 wheel: $(READY)
