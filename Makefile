@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-nbgrader lint mutants stacks steady fuzz bench clean
+.PHONY: help demo test quick test-nbgrader lint mutants stacks steady fuzz bench screenshots wheel clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
@@ -22,6 +22,8 @@ help:
 	@echo 'make steady   1,000 gradings of right solutions on fresh inputs: none loses a point'
 	@echo 'make fuzz     10,000 malformed notebooks: each is graded or rejected, none is a crash'
 	@echo 'make bench    what grading costs, beside plain nbgrader'
+	@echo 'make screenshots  the pictures in docs/screenshots/, from a real browser'
+	@echo 'make wheel    the file that students install, into dist/'
 	@echo 'make clean    remove what was generated: environment, releases, grades, caches'
 	@echo 'PYTHON=python3.12 make ... chooses the Python that $(VENV) is made with.'
 
@@ -45,6 +47,18 @@ test-nbgrader: $(READY)
 	  PYTHONPATH=$(CURDIR)/tests/nbgrader_conf $(BIN)/pytest -c /dev/null --rootdir=$(VENV) \
 	  -p by_design -p no:cacheprovider -rs \
 	  --pyargs $(NBGRADER_TESTS:%=nbgrader.tests.apps.test_nbgrader_%)
+
+# Pages as their readers see them, into docs/screenshots/.
+screenshots: $(READY)
+	SCREENSHOTS=1 $(BIN)/pytest -q tests/test_magic.py -k jupyterlab
+
+# What students install: one file, in dist/. What an earlier build has left would get into it.
+wheel: $(READY)
+	@rm -rf build dist/*.whl
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --wheel-dir dist .
+	@rm -rf build
+	@ls dist/*.whl
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -83,5 +97,5 @@ $(READY): requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) release/*/ autograded/*/ feedback gradebook.db .nbgrader.log
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

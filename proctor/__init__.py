@@ -31,8 +31,21 @@ from typing import Any
 __version__ = "0.1.0"
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext proctor`: the magic `%proctor check`. A notebook that has it is graded all the
+    same: there, it does nothing.
+    """
+    if type(shell).__module__ == "proctor.worker.shell":
+        shell.register_magic_function(lambda line: None, magic_name="proctor")
+        return
+    from proctor.student import magic
+
+    magic.load(shell)
+
+
 def configure(config: Any) -> None:
-    """Let nbgrader's `autograde`, `generate_assignment` and `generate_feedback` work with proctor.
+    """Let nbgrader's `autograde`, `generate_assignment`, `generate_feedback` and `validate` work
+    with proctor.
 
     Call it in nbgrader_config.py: `proctor.configure(c)`. It sets these traits, and no more.
     """
@@ -54,4 +67,7 @@ def configure(config: Any) -> None:
         "nbgrader.preprocessors.GetGrades",
         "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
     ]
+    # A cell that hidden tests decide raises, so that it earns nothing without them. Whoever
+    # validates a notebook is told of the visible checks alone, as by `proctor check`.
+    config.Validator.Execute.skip_cells_with_tag = "hidden-tests"
     config.GenerateAssignment.exporter_class = "proctor.author.generate.ReleaseExporter"

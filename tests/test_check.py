@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 from rich.console import Console
 
 from proctor import jail
-from proctor.student.check import Desk, _impatient, report
+from proctor.notebook.cells import headings
+from proctor.student.check import Desk, _impatient, show
+from proctor.student.check import found as found_by
 from proctor.verdict import NotebookVerdict, TestResult
 from tests import classroom
 from tests.test_grading import NAME, SOURCE, as_notebook, make_course, notebooks, without, write
@@ -233,7 +236,7 @@ class Looked:
         desk = Desk(notebook)
         said = io.StringIO()
         submission = desk.templates[0].submission(notebook.read_bytes())
-        self.status = report(desk, submission, verdict, Console(file=said, width=80))
+        self.status = show(found_by(desk, submission, verdict), Console(file=said, width=80))
         self.lines = [line.rstrip() for line in said.getvalue().splitlines()]
         self.text = " ".join(self.lines)
         self.last = self.text[self.text.rindex("└") :].partition("┘ ")[2]
@@ -363,3 +366,25 @@ def test_a_notebook_that_hangs_everywhere_is_stopped_early(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "stopped: 2 cells or checks ran into their time limit" in done.stdout
     assert "cell 'mine'" not in done.stdout
+
+
+@pytest.mark.parametrize("source", ["-" * 100_000 + "1", "a" + ".a" * 100_000])
+def test_a_cell_that_no_parser_takes_is_no_end_of_the_check(tmp_path: Path, source: str) -> None:
+    notebook = hand_in(tmp_path / NAME)
+    deep = json.loads(notebook.read_text())
+    deep["cells"].append({"cell_type": "code", "id": "deep", "metadata": {}, "source": source})
+    notebook.write_text(json.dumps(deep))
+    assert [*Desk(notebook).templates[0].grade_cells] == ["check_total", "check_mean"]
+
+
+def test_headings_are_found_in_one_look() -> None:
+    """However many blanks there are, it takes no longer than to read them."""
+    assert headings("# A  \n#no\ntext # no\n##  B\n#\t\n### C #\n") == ["A", "B", "C #"]
+    began = time.process_time()
+    for _ in range(1000):
+        headings("x" * 100_000)
+    thousand = time.process_time() - began
+    began = time.process_time()
+    blanks = " " * 50_000
+    assert headings(f"# {blanks}a{blanks}b\n" + "#" * 50_000) == [f"a{blanks}b"]
+    assert time.process_time() - began < thousand

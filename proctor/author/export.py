@@ -24,6 +24,7 @@ from typing import Any
 from proctor.course.packages import NUMBERED, module_name
 from proctor.errors import CourseError, Rejected
 from proctor.notebook.cells import EXPORT as TAG
+from proctor.notebook.cells import headings
 from proctor.notebook.files import fetch
 
 __all__ = ["check", "export_course", "export_notebook"]
@@ -154,10 +155,10 @@ def how_to_start(notebook: Path, package_dir: Path) -> str:
     known = [os.path.realpath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     if beside == notebook.resolve().parent or str(beside) in known:
         return ""
-    return (
-        f"Start JupyterLab so that your notebooks find it: cd {shlex.quote(str(beside))} && "
-        'PYTHONPATH="$PWD" jupyter lab\n'
-    )
+    command = f'cd {shlex.quote(str(beside))} && PYTHONPATH="$PWD" jupyter lab'
+    if os.name == "nt":  # in PowerShell, which JupyterLab's own terminal is, too
+        command = f"cd '{beside}'; $env:PYTHONPATH = $PWD; jupyter lab"
+    return f"Start JupyterLab so that your notebooks find it: {command}\n"
 
 
 def _refuse_submissions(notebook: Path) -> None:
@@ -378,8 +379,7 @@ def _read(path: Path) -> tuple[str, list[tuple[str, str]]]:
             source = cell["source"]
             text = source if isinstance(source, str) else "".join(source)
             if cell["cell_type"] == "markdown" and title == path.stem:
-                heading = re.search(r"^#+\s+(.+?)\s*$", text, re.M)
-                title = heading[1] if heading else title
+                title = next(iter(headings(text)), title)
             if cell["cell_type"] == "code" and TAG in cell["metadata"].get("tags", ()):
                 exported.append((str(cell.get("id", number)), text))
     except OSError as error:

@@ -18,6 +18,7 @@ from nbgrader.converters.base import NbGraderException
 from proctor.author import release
 from proctor.course.course import Course
 from proctor.errors import ProctorError
+from proctor.notebook.cells import HIDDEN, HIDDEN_TAG
 from proctor.notebook.label import Label, grade_ids
 from proctor.notebook.template import read
 
@@ -44,11 +45,17 @@ class ReleaseExporter(NotebookExporter):
             weakref.finalize(self, Keep(course.folder("release", ".", name), notebooks))
 
     def from_notebook_node(self, nb: Any, resources: Any = None, **options: Any) -> Any:
-        """The released notebook, labelled: a student may call the file what they like."""
+        """The released notebook, labelled, since a student may call the file what they like; the
+        cells that hidden tests decide are tagged: see `proctor.configure`.
+        """
         name, known = resources["nbgrader"]["notebook"], resources["nbgrader"]["assignment"]
         templates = map(read, self.course.assignment(known).notebooks)
         graded = tuple(template.name for template in templates if template.grade_cells)
         Label(known, name, graded, grade_ids(nb.cells)).write(nb.metadata)
+        for cell in nb.cells:
+            tags = cell.metadata.get("tags", [])
+            if cell.cell_type == "code" and HIDDEN in cell.source and HIDDEN_TAG not in tags:
+                cell.metadata["tags"] = [*tags, HIDDEN_TAG]
         return super().from_notebook_node(nb, resources, **options)  # type: ignore[no-untyped-call]
 
 

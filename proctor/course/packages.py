@@ -52,7 +52,7 @@ def imported(paths: Iterable[Path]) -> list[str]:
         if "ipykernel" in source:  # by which code tells where it runs
             names.append("ipykernel.zmqshell")
         code = re.sub(r"(?m)^(\s*)[%!?].*$", r"\1pass", source)
-        with contextlib.suppress(SyntaxError, ValueError):
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
             for node in ast.walk(ast.parse(code)):
                 if isinstance(node, ast.Import):
                     names += [alias.name for alias in node.names]

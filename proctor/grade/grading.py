@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import platform
 import queue
 import time
 from collections.abc import Generator, Iterable, Mapping
@@ -21,10 +22,11 @@ from proctor.course.settings import ignored
 from proctor.course.stack import Modules, own_stack
 from proctor.errors import CourseError, ProctorError, Rejected
 from proctor.grade import as_nbgrader
-from proctor.grade.supervisor import Supervisor
+from proctor.grade.runs import Runner
 from proctor.notebook.cells import HIDDEN, is_demo, is_skipped, nbgrader
 from proctor.notebook.files import SubmissionFiles
 from proctor.notebook.template import GradeCell, Submission, Template
+from proctor.processes.frames import can_fork
 from proctor.verdict import Graded, NotebookVerdict, Result, TestResult, Word
 
 
@@ -37,10 +39,11 @@ class Grader:
         isolation: str = "",
         explain: bool = False,
         own_stack: bool = False,
+        supervisor: Runner | None = None,
     ) -> None:
         self.assignment, self.explain, self.own_stack = assignment, explain, own_stack
         self.settings = assignment.course.settings
-        self.supervisor = Supervisor(assignment, isolation)
+        self.supervisor = supervisor or _supervisor(assignment, isolation)
         self.isolation, self.levels = self.supervisor.isolation, self.supervisor.levels
         self.tests: dict[str, list[tuple[str, float]]] = {}  # grade cell: its hidden tests
 
@@ -255,6 +258,19 @@ class Grader:
             "call_seconds": self.settings.call_seconds,
             "explain": self.explain,
         }
+
+
+def _supervisor(assignment: Assignment, isolation: str) -> Runner:
+    """The one that is jailed. Raises CourseError where there is no such thing."""
+    if not can_fork():
+        raise CourseError(
+            f"Other people's notebooks cannot be graded on {platform.system()}: there is no jail "
+            "to run their code in. Grade on Linux, or in Windows' WSL. For your own notebooks "
+            "`proctor check` (without --isolation) and `proctor export` work here."
+        )
+    from proctor.grade.supervisor import Supervisor
+
+    return Supervisor(assignment, isolation)
 
 
 def claims(assignment: Assignment, inventory: Iterable[Any]) -> dict[str, list[tuple[str, float]]]:

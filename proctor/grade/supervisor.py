@@ -11,32 +11,21 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from proctor import jail
 from proctor.course import packages
 from proctor.course.course import Assignment
 from proctor.course.settings import IN_PROCESS
-from proctor.errors import CourseError, ProctorError, Rejected
+from proctor.errors import CourseError, ProctorError
+from proctor.grade.runs import SLACK, Event, NoWorker, Run, beginning, collect
 from proctor.processes.countdown import Countdown
 from proctor.processes.forks import Lost, Warm
-from proctor.processes.frames import MAX_FRAME, Frames, encode
+from proctor.processes.frames import Frames
 
-SLACK = 5.0  # seconds that the tester has, beyond the notebook's own, to tell what it decided
 ATTEMPTS = 3  # at a notebook whose processes are killed by somebody else
 RESTARTS = 5  # of killed warm processes while no submission comes through
-
-
-@dataclass(frozen=True)
-class Run:
-    """What was decided of a notebook, in order; a note if it was cut short; and whether somebody
-    else than proctor killed its worker.
-    """
-
-    events: list[dict[str, Any]]
-    note: str | None = None
-    unsure: bool = False
 
 
 class Supervisor:
@@ -146,6 +135,16 @@ class Supervisor:
         with self.mending:
             self.resources.close()
 
+    def _collect(self, tester: Frames, countdown: Countdown) -> tuple[list[Event], str | None]:
+        try:
+            return collect(tester, countdown, self.assignment.seconds[1], self.watch)
+        except NoWorker as error:
+            raise ProctorError(f"{error}. {self.worker.ended_in()}") from None
+        except EOFError:
+            raise ProctorError(
+                f"the tester ended before it had decided everything. {self.tester.ended_in()}"
+            ) from None
+
     def run(self, job: dict[str, Any], files: Mapping[str, bytes], slot: int = 0) -> Run:
         """Run a notebook's cells and tests; again when a process of ours was killed from outside.
 
@@ -153,14 +152,7 @@ class Supervisor:
         decided stands at the last attempt, but the result is not kept: the next run tries anew.
         Raises Rejected where the files are too large for a worker.
         """
-        first = dict(files), int(job["seed"][:8], 16), job["beside"]
-        start = encode(first, _no_reference)
-        if len(start) > MAX_FRAME:
-            raise Rejected(
-                f"The notebook and the files beside it, the course's own among them, have "
-                f"{len(start) >> 20} MB, and a worker takes {MAX_FRAME >> 20} MB: hand in fewer or "
-                "smaller files."
-            )
+        start = beginning(job, files)
         countdown = Countdown(self.assignment.seconds[1] + SLACK)  # one for all attempts
         kills = 0
         while True:
@@ -224,42 +216,11 @@ class Supervisor:
             for connection in (mine, testers, channel, workers):
                 connection.close()
 
-    def _collect(
-        self, tester: Frames, countdown: Countdown
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        events: list[dict[str, Any]] = []
-        try:
-            while True:
-                for event in json.loads(tester.receive(countdown)):
-                    events.append(event)
-                    if note := self.watch(event):
-                        return events, note
-                if events[-1]["event"] == "done":
-                    return events, None
-                if events[-1]["event"] == "no worker":
-                    raise ProctorError(
-                        f"no worker could be started: {events[-1]['why']}. {self.worker.ended_in()}"
-                    )
-        except TimeoutError:
-            return (
-                events,
-                f"took longer than {self.assignment.seconds[1]:.0f} s: what was decided by "
-                "then counts",
-            )
-        except EOFError:
-            raise ProctorError(
-                f"the tester ended before it had decided everything. {self.tester.ended_in()}"
-            ) from None
-
 
 def _killed(warm: Warm, job: int, limits: jail.Limits | None = None) -> bool:
     """Whether neither proctor nor the limit of its CPU time killed a job's process."""
     ending = warm.ending(job)
     return ending.killed and (limits is None or ending.seconds < limits.cpu)
-
-
-def _no_reference(value: Any) -> int:
-    raise TypeError(f"{type(value).__name__} cannot cross")
 
 
 def _isolation(wanted: str) -> jail.Isolation:

@@ -15,6 +15,7 @@ DEMO = "demo"  # the tag of cells that students run and grading does not
 
 # What a cell that hidden tests decide says, so that it earns nothing without them.
 HIDDEN = 'raise NotImplementedError("graded by hidden tests")'
+HIDDEN_TAG = "hidden-tests"  # of these cells in a release: nbgrader's Validate leaves them out
 EXPORT = "export"  # the tag of cells that become a module of the course's package
 
 SKIP = "skip-execution"  # the tag by which Jupyter leaves a cell out
@@ -56,6 +57,16 @@ def is_skipped(cell: Cell) -> bool:
     """Whether Jupyter leaves this cell out when it runs the notebook. Test cells always run."""
     tags = cell["metadata"].get("tags")
     return isinstance(tags, list) and SKIP in tags and not nbgrader(cell)
+
+
+def headings(source: str) -> list[str]:
+    """The headings of a text cell."""
+    found = []
+    for line in source.splitlines():
+        text = line.lstrip("#")
+        if text != line and text[:1].isspace() and text.strip():
+            found.append(text.strip())
+    return found
 
 
 def visible(source: str, begin: str, end: str) -> str:

@@ -28,12 +28,20 @@ ENVIRONMENT = "pyvenv.cfg", "conda-meta"  # what lies in one of Python's
 CACHES = frozenset({"__pycache__", "node_modules", "site-packages", "__MACOSX"})
 
 
+# Not every platform has all of them.
+_OPENING = 0
+for _name in ("O_RDONLY", "O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"):
+    _OPENING |= getattr(os, _name, 0)
+
+
 def fetch(path: Path) -> bytes:
     """The bytes of a submitted file: a regular file of at most 10 MB, never through a link."""
     if os.path.islink(path.parent):
         raise Rejected("The submission's folder is a link: submit the files themselves.")
+    if not hasattr(os, "O_NOFOLLOW") and os.path.islink(path):
+        raise Rejected("The file is a link: submit the file itself.")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, _OPENING)
     except FileNotFoundError:
         raise Rejected("The notebook is missing.") from None
     except OSError as error:

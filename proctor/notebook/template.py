@@ -193,7 +193,7 @@ def _imports(notebook: Notebook, package: str | None) -> list[str]:
             continue
         try:
             tree = ast.parse(cell["source"])
-        except SyntaxError:  # a magic
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # a magic, or worse
             continue
         for node in tree.body:
             if isinstance(node, ast.Import):

@@ -7,11 +7,17 @@ next no more than a moment is counted, however late it comes.
 
 from __future__ import annotations
 
-import select
 import time
+from typing import Any, Protocol
 
 TICK = 0.25  # seconds that a look takes, and that count from one to the next
 LATE = 32  # looks at what is there already, when the seconds are over
+
+
+class Pollable(Protocol):
+    """A `select.poll`, or what takes its place."""
+
+    def poll(self, timeout: float, /) -> Any: ...
 
 
 class Countdown:
@@ -22,7 +28,7 @@ class Countdown:
         self.late = 0
         self.looked = time.monotonic()
 
-    def wait(self, poll: select.poll) -> bool:
+    def wait(self, poll: Pollable) -> bool:
         """Whether something is ready before the seconds are over, or when they are: what is there
         is seen, but not without end from one who lets it drip.
         """

@@ -9,11 +9,15 @@ code.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import queue
 import select
 import socket
 import struct
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -226,14 +230,72 @@ def _decode_array(body: bytes | bytearray, at: int) -> tuple[np.ndarray, int]:
     return np.frombuffer(body, dtype, size, at).reshape(shape), end
 
 
-class Frames:
-    """Frames over a socket."""
+def can_fork() -> bool:
+    """Whether this platform has what warm processes are made of: forks, and sockets between them
+    that keep messages apart.
+    """
+    try:
+        for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET):
+            end.close()
+    except (AttributeError, OSError):
+        return False
+    return hasattr(os, "fork")
 
-    def __init__(self, channel: socket.socket) -> None:
+
+class Pipe:
+    """A pipe in and a pipe out, unbuffered, as `Frames` and `Countdown` use a socket and its poll.
+
+    A thread reads ahead: not every platform can wait for a pipe with a limit.
+    """
+
+    def __init__(self, reader: IO[bytes], writer: IO[bytes]) -> None:
+        self.reader, self.writer = reader, writer
+        self.arrived: queue.Queue[bytes] = queue.Queue(64)
+        self.chunk: bytes | None = None
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        chunk = b"."
+        while chunk:
+            try:
+                chunk = self.reader.read(1 << 16)
+            except (OSError, ValueError):
+                chunk = b""
+            self.arrived.put(chunk)
+
+    def poll(self, milliseconds: float | None = None) -> bool:
+        """Whether something is there within that time."""
+        if self.chunk is None:
+            with contextlib.suppress(queue.Empty):
+                seconds = None if milliseconds is None else milliseconds / 1000
+                self.chunk = self.arrived.get(timeout=seconds)
+        return self.chunk is not None
+
+    def recv(self, size: int) -> bytes:
+        """What has arrived, b"" at the end."""
+        self.poll()
+        chunk = self.chunk or b""
+        self.chunk = None if chunk else b""
+        return chunk
+
+    def sendall(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self.writer.write(view) :]
+
+
+class Frames:
+    """Frames over a socket, or over a pair of pipes."""
+
+    def __init__(self, channel: socket.socket | Pipe) -> None:
         self.channel = channel
         self.buffer = bytearray()
-        self.poll = select.poll()
-        self.poll.register(channel, select.POLLIN)
+        self.poll: select.poll | Pipe
+        if isinstance(channel, Pipe):
+            self.poll = channel
+        else:
+            self.poll = select.poll()
+            self.poll.register(channel, select.POLLIN)
 
     def send(self, body: bytes) -> None:
         """Write one frame."""

@@ -27,14 +27,17 @@ from proctor.course.course import Assignment, Course
 from proctor.course.packages import installed, module_name
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
-from proctor.jail import Isolation
-from proctor.notebook.cells import HIDDEN, is_demo, nbgrader
+from proctor.notebook.cells import HIDDEN, headings, is_demo, nbgrader
 from proctor.notebook.files import SubmissionFiles, fetch
 from proctor.notebook.template import GradeCell, Submission, Template, read
+from proctor.processes.frames import can_fork
 from proctor.report.table import NO_ISOLATION, say
+from proctor.student.unjailed import Unjailed
 from proctor.verdict import NotebookVerdict, TestResult, number, one_line
 
 UNANSWERED = "your answer here"  # in the text that stands where an answer is to be written
+ALL_PASS = "Every visible check passes. That is no proof: hidden tests look closer."
+OWN_CODE = "Not jailed: this is your own code."
 PATIENCE = 2  # cells and checks that may run into their time limit before the rest is left out
 
 
@@ -132,33 +135,74 @@ class Desk(Assignment):
         )
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What a check has found, in the order in which it is said."""
+
+    notebook: str
+    first: str  # what keeps most of it from running
+    tests: list[TestResult]
+    notes: list[str]
+    undecided: list[str]
+    next: str  # the region to do next; "" if every check passes
+    why: str  # what stands in its way, or what is left to say
+
+    @property
+    def done(self) -> bool:
+        """Whether every check passes and every cell runs to its end."""
+        return not (self.first or self.next) and self.why == ALL_PASS
+
+
 def check_notebook(path: Path, isolation: str, console: Console) -> int:
-    """Run a notebook and print what works and the next thing to do; the exit status."""
+    """Run a notebook and print what works and the next thing to do; the exit status: 0 if every
+    visible check passes and every cell runs to its end, else 1.
+    """
+    with _progress(console) as progress:
+        task = progress.add_task(one_line(path.name), total=None)
+
+        def watch(event: dict[str, Any], cells: int) -> None:
+            progress.update(task, total=cells, advance=event["event"] != "done")
+
+        findings = check(path, isolation, lambda text: say(console, text), watch)
+    return show(findings, console)
+
+
+def check(
+    path: Path,
+    isolation: str = "",
+    warn: Callable[[str], None] = lambda text: None,
+    watch: Callable[[dict[str, Any], int], None] = lambda event, cells: None,
+) -> Findings:
+    """Run a notebook's cells and visible checks. `warn` is told what is said before it runs,
+    `watch` each event and how many cells there are.
+    """
     desk = Desk(path)
     template = desk.templates[0]
     if not template.grade_cells:
         raise CourseError(f"{path} holds no visible check: is it a released notebook?")
     beside = SubmissionFiles.read(desk.notebook.parent, [])
-    with _progress(console) as progress, Grader(desk, isolation) as grader:
-        task = progress.add_task(one_line(path.name), total=None)
+    spawned = None if isolation or can_fork() else Unjailed(desk)
+    with Grader(desk, isolation, supervisor=spawned) as grader:
         hidden = {cell.name for cell in desk.hidden}
         ours = (cell for cell in template.cells if nbgrader(cell).get("grade_id") not in hidden)
         cells = sum(cell["cell_type"] == "code" and not is_demo(cell) for cell in ours)
         told = _impatient()
 
-        def watch(event: dict[str, Any]) -> str | None:
-            progress.update(task, total=cells, advance=event["event"] != "done")
+        def watching(event: dict[str, Any]) -> str | None:
+            watch(event, cells)
             return told(event)
 
-        if grader.isolation is Isolation.NONE and desk.original != desk.notebook:
-            say(console, NO_ISOLATION)
-        grader.supervisor.watch = watch
+        if grader.isolation == "none" and desk.original != desk.notebook:
+            warn(NO_ISOLATION)
+        elif spawned:
+            warn(OWN_CODE)
+        grader.supervisor.watch = watching
         submission = template.submission(fetch(path.resolve()))
         verdict = grader.grade_notebook(
             template, submission, "check", beside.files, 0, desk.earlier
         )
     verdict.notes[:0] = beside.notes
-    return report(desk, submission, verdict, console)
+    return found(desk, submission, verdict)
 
 
 def _progress(console: Console) -> Progress:
@@ -189,48 +233,54 @@ def _impatient() -> Callable[[dict[str, Any]], str | None]:
     return told
 
 
-def report(desk: Desk, submission: Submission, verdict: NotebookVerdict, console: Console) -> int:
-    """Print what was found: what keeps the notebook from running first, the next thing last.
-
-    0 if every visible check passes and every cell runs to its end, else 1.
-    """
+def found(desk: Desk, submission: Submission, verdict: NotebookVerdict) -> Findings:
+    """What a verdict says: what keeps the notebook from running first, the next thing last."""
     template = desk.templates[0]
     first = _first_of_all(desk, verdict)
+    missing = [test for test in verdict.tests if test.status != "passed"]
+    stops = [*_stops(verdict)]
+    following, why = first, ""
+    if missing and not first:
+        following = _section(template, missing[0]) or missing[0].name
+        why = _stop_above(submission, verdict, missing[0]) or missing[0].message
+    elif stops and not first:
+        why = f"Every visible check passes, but the notebook does not run as a whole: {stops[0]}"
+    elif not first:
+        why = ALL_PASS
+    undecided = [*_undecided(desk, submission)]
+    name = one_line(desk.notebook.name)
+    return Findings(name, first, verdict.tests, verdict.notes, undecided, following, why)
 
-    if first:
-        say(console, first)
-    table = Table(title=Text(one_line(desk.notebook.name)), title_justify="left")
+
+def show(findings: Findings, console: Console) -> int:
+    """Print what was found; the exit status."""
+    if findings.first:
+        say(console, findings.first)
+    table = Table(title=Text(findings.notebook), title_justify="left")
     table.add_column("check", no_wrap=True)
     table.add_column("points", justify="right")
     table.add_column("")
-    for test in verdict.tests:
-        passed = test.status == "passed"
-        word = "[green]works[/]" if passed else "[red]not yet[/]"
-        table.add_row(
-            Text(one_line(test.name.removeprefix("check_"))),
-            f"{number(test.points)} of {number(test.max_points)}",
-            word,
-        )
+    for test in findings.tests:
+        word = "[green]works[/]" if test.status == "passed" else "[red]not yet[/]"
+        table.add_row(Text(label(test)), points(test), word)
     console.print(table)
-    for note in verdict.notes:
-        say(console, note)
-    missing = [test for test in verdict.tests if test.status != "passed"]
-    stops = [*_stops(verdict)]
-    for sentence in _undecided(desk, submission):
+    for sentence in (*findings.notes, *findings.undecided):
         say(console, sentence)
-    if first:
-        say(console, f"Next: {first}", style="bold")
-    elif missing:
-        say(console, f"Next: {_section(template, missing[0]) or missing[0].name}", style="bold")
-        say(console, _stop_above(submission, verdict, missing[0]) or missing[0].message)
-    elif stops:
-        say(
-            console,
-            f"Every visible check passes, but the notebook does not run as a whole: {stops[0]}",
-        )
-    else:
-        say(console, "Every visible check passes. That is no proof: hidden tests look closer.")
-    return int(bool(missing or stops or first))
+    if findings.next:
+        say(console, f"Next: {findings.next}", style="bold")
+    if findings.why:
+        say(console, findings.why)
+    return int(not findings.done)
+
+
+def label(test: TestResult) -> str:
+    """A check's name, as students read it."""
+    return one_line(test.name.removeprefix("check_"))
+
+
+def points(test: TestResult) -> str:
+    """What a check has earned, of what."""
+    return f"{number(test.points)} of {number(test.max_points)}"
 
 
 def _first_of_all(desk: Desk, verdict: NotebookVerdict) -> str:
@@ -330,8 +380,7 @@ def _section(template: Template, test: TestResult) -> str:
     heading = ""
     for cell in template.cells:
         if cell["cell_type"] == "markdown":
-            found = re.findall(r"^#+\s+(.+?)\s*$", cell["source"], re.MULTILINE)
-            heading = found[-1] if found else heading
+            heading = next(reversed(headings(cell["source"])), heading)
         if nbgrader(cell).get("grade_id") == test.cell:
             return heading
     return ""
