@@ -374,7 +374,7 @@ def _wrong(entry: _Entry) -> str:
         return "it is encrypted"
     if entry.method not in (_STORED, _DEFLATED):
         return f"it is packed by a method ({entry.method}) that is not read here"
-    if entry.packed > MAX_FILE + MIN_BOMB:
+    if max(entry.size, entry.packed - MIN_BOMB) > MAX_FILE:
         return f"larger than {MAX_FILE >> 20} MB"
     if entry.size > max(MIN_BOMB, MAX_RATIO * entry.packed):
         return f"it unpacks to more than {MAX_RATIO} times its size"

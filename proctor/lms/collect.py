@@ -14,7 +14,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, timedelta, timezone, tzinfo
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -128,6 +128,8 @@ def collect(
     desk = _Desk(course, Roster.of(course, roster), assignment, dry_run)
     for path in paths:
         desk.take(path)
+    if not desk.done.downloads:
+        raise CourseError("; ".join(f"{name}: {lines[0]}" for name, lines in desk.done.refused))
     desk.finish()
     return desk.done
 
@@ -153,7 +155,7 @@ class _Desk:
         """Read a download, and plan what becomes of what it has."""
         try:
             download = downloads.read(path, self.known)
-        except Refused as error:
+        except (Refused, OSError) as error:
             self.done.refused.append((path.name, [str(error)]))
             return
         self.done.downloads.append(download)
@@ -221,10 +223,8 @@ class _Desk:
         digest = _digest(hashes)
         form = download.form.partition(" (")[0]
         order = [float(each) for each in handed.order]
-        lasting = not form.startswith("notebooks") and "unpacked" not in download.form
         for known in record.versions:
-            dated = not lasting and form.startswith(("notebooks", "a Moodle"))
-            if known.digest == digest and (known.order == order or dated):
+            if known.digest == digest and (known.order == order or not handed.lasting):
                 what = "unchanged" if self._submitted(record).is_dir() else "put back"
                 self.done.taken.append(Taken(*place, what, known, piece.notes))
                 return
@@ -239,11 +239,8 @@ class _Desk:
             f"{download.path.name}: {handed.clue.shown}",
             hashes,
         )
-        known_before = bool(record.versions)
         self._add(record, version, piece.files)
-        newest = record.newest is version
-        what = "older" if not newest else "newer" if known_before else "new"
-        self.done.taken.append(Taken(*place, what, version, (*piece.notes, *notes)))
+        self.done.taken.append(Taken(*place, "older", version, (*piece.notes, *notes)))
 
     def _moment(self, handed: Handed, piece: _Piece) -> tuple[str | None, list[str]]:
         """What timestamp.txt says. Canvas does not tell when something was handed in, but whether
@@ -254,7 +251,7 @@ class _Desk:
         when, notes = handed.when.astimezone(UTC), []
         due = self.dues.get(piece.assignment)
         if not handed.dated and handed.late:
-            notes.append("late; its time is that of the download, for Canvas tells no other")
+            notes.append("its time is that of the download: Canvas tells no other")
         elif not handed.dated and due is not None and when > due:
             when = due
             notes.append("not late, so the due date stands for its time: Canvas tells no other")
@@ -295,6 +292,11 @@ class _Desk:
 
     def finish(self) -> None:
         """Put the newest versions into submitted/, and write the records."""
+        for number, each in enumerate(self.done.taken):
+            record = self.records[each.student, each.assignment]
+            if each.what == "older" and each.version is record.newest:
+                what = "newer" if record.current else "new"
+                self.done.taken[number] = replace(each, what=what)
         for record in self.records.values() if not self.dry_run else ():
             newest, folder, home = record.newest, self._submitted(record), self._home(record)
             with _explained(record):
@@ -340,6 +342,10 @@ class Catalogue:
         fitting = [place for place, count in shared.items() if count == best]
         if best and len(fitting) == 1 and 2 * best >= len(self.cells[fitting[0]]):
             return fitting[0], f"'{name}' is {fitting[0][1]}.ipynb, by its cells"
+        above = {part.casefold() for part in path.split("/")[:-1]}
+        inside = [place for place in self.cells if place[0].casefold() in above]
+        if len(inside) == 1:
+            return inside[0], f"'{name}' is taken for {inside[0][1]}.ipynb, by its folder"
         theirs = [place for place in self.cells if place[0] == fallback]
         if len(theirs) == 1:
             return theirs[0], f"'{name}' is taken for {theirs[0][1]}.ipynb, by --assignment"

@@ -11,7 +11,7 @@ from typing import Any
 
 from proctor.lms import archives, git
 from proctor.lms.archives import File, Refused, Tree
-from proctor.lms.roster import Clue, Match, Roster
+from proctor.lms.roster import NOBODY, Clue, Match, Roster
 
 MAX_METADATA = 8 << 20  # bytes of Gradescope's metadata
 
@@ -28,6 +28,7 @@ class Handed:
     when: datetime | None = None
     dated: bool = True  # whether `when` is the time of handing in, and not of the download
     late: bool = False
+    lasting: bool = True  # whether `order` stays what it is when a download is copied
     match: Match | None = None  # where the form has its own way to find the student
 
 
@@ -128,8 +129,11 @@ def _canvas(tree: Tree, known: Knowledge) -> Iterator[Handed]:
             students.setdefault((who, user), []).append(made)
         else:
             tree.refused.add(file.path, "its name is none that Canvas gives")
-    for (who, user), files in students.items():
-        clue = Clue(f"{who} ({user})" if user else who, user, names=(who,))
+    clues = [Clue(f"{who} ({user})" if user else who, user, names=(who,)) for who, user in students]
+    matches = known.roster.find_all(clues)
+    for clue, match, files in zip(clues, matches, students.values(), strict=True):
+        if not clue.lms_user_id:
+            match = Match(None, "Canvas hides who it is: the assignment is graded anonymously")
         uploads: dict[str, list[_Canvas]] = {}  # of each name, the newest last
         for each in sorted(files, key=lambda each: (each.again, each.attachment)):
             uploads.setdefault(each.name.casefold(), []).append(each)
@@ -143,6 +147,7 @@ def _canvas(tree: Tree, known: Knowledge) -> Iterator[Handed]:
                 max((each.file.when for each in deciding if each.file.when), default=None),
                 dated=False,
                 late=any(each.late for each in deciding),
+                match=match,
             )
 
 
@@ -188,9 +193,15 @@ def _moodle(tree: Tree, known: Knowledge) -> Iterator[Handed]:
             continue
         path = f"{flat}/{below}" if flat and below else flat or below
         students.setdefault((name, number), []).append(_moved(file, path))
-    for (name, number), files in students.items():
+    clues = [Clue(f"{name} ({number})", names=(name,)) for name, number in students]
+    matches = known.roster.find_all(clues)
+    for clue, match, files in zip(clues, matches, students.values(), strict=True):
+        name = clue.names[0]
+        while not match.student and match.why == NOBODY and "-" in name:
+            name = name.partition("-")[2]  # a group's name may stand before the student's
+            match = known.roster.find(Clue(clue.shown, names=(name,)))
         moment = _newest(files)
-        yield Handed(Clue(f"{name} ({number})", names=(name,)), files, _order(moment), moment)
+        yield Handed(clue, files, _order(moment), moment, lasting=tree.is_zip, match=match)
 
 
 def _newest(files: Iterable[File]) -> datetime | None:
@@ -324,7 +335,7 @@ def _repositories(path: Path, found: list[Path], known: Knowledge) -> Download:
     """Each repository's last commit; its folder is called by a student's login, or by
     `ASSIGNMENT-login`.
     """
-    download = Download(path, f"a folder of {len(found)} git repositories")
+    download = Download(path, f"git repositories ({len(found)})")
     for other in set(path.iterdir()) - {*found} if found != [path] else ():
         if other.name not in archives.LITTER:
             download.refused.add(other.name, "no git repository, as the others are")
@@ -387,7 +398,9 @@ def _notebooks(tree: Tree, known: Knowledge) -> Iterator[Handed]:
         files.append(_moved(file, path))
     for handed, files in students.values():
         moment = _newest(files)
-        yield Handed(handed.clue, files, _order(moment), moment, match=handed.match)
+        yield Handed(
+            handed.clue, files, _order(moment), moment, lasting=tree.is_zip, match=handed.match
+        )
 
 
 Recognise = Callable[[File], bool]

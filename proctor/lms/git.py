@@ -79,6 +79,9 @@ def read(path: Path) -> Commit:
         if kind != b"blob" or mode == b"120000":
             tree.refused.add(name, "another repository" if kind != b"blob" else "a link")
             continue
+        if not size.isdigit():  # git says BAD
+            tree.refused.add(name, "git cannot read it: it is damaged or missing")
+            continue
         tree.take(name, int(size), when, partial(_blob, objects, blob.decode(), sha))
     commit.files = [file for file in tree.files if ".git" not in file.path.casefold().split("/")]
     commit.refused = [(", ".join(names), why) for why, (_, names) in tree.refused.reasons.items()]
