@@ -29,7 +29,7 @@ ROSTER = """\
 id,first_name,last_name,email,lms_user_id,login_id
 ada,Ada,Lovelace,ada@example.org,1001,al_01
 bob,Bob,"O'Brien",bob@example.org,1002,b.obrien
-cyd,Søren,Kjær Ångström,cyd@example.org,1003,007
+cyd,Søren,Kjær Ångström,cyd@example.org,1003,7
 dan,Dan,Twin,dan@example.org,1004,01
 eve,Dan,Twin,eve@example.org,1005,l_01
 """
@@ -132,7 +132,7 @@ submission_11:
 submission_12:
   :submitters:
   - :name: Somebody Else
-    :sid: '9'
+    :sid: 007
     :email: gone@example.org
   :created_at: 2026-01-30 11:00:00 Z
 ../../{NAME}:
@@ -525,6 +525,11 @@ HOSTILE = {
     "method": (mine("odd.csv", method=14), "packed by a method (14)"),
     "deep": (mine("d/" * 30 + "x.csv"), "20 folders deep"),
     "long": (mine("n" * 300), "more than 255 bytes"),
+    "a way out after the LMS's part": (
+        entry(MOODLE[:-1].encode() + b"../evil.csv"),
+        "leads out of the archive",
+    ),
+    "reserved after the LMS's part": (entry(MOODLE[:-1].encode() + b"nul"), "reserves its name"),
     "a zip inside": (mine("work.zip"), "an archive inside the download"),
 }
 
@@ -643,7 +648,11 @@ def test_yaml_that_makes_objects_is_no_metadata(
     name = "assignment_5_export/submission_metadata.yml"
     files[name] = b"!!python/object/apply:os.mkdir ['%s/evil']" % str(tmp_path).encode()
     assert run_collect(assignment, zipped(tmp_path / "g.zip", files)) == 1
-    assert "no YAML" in said() and not (tmp_path / "evil").exists()
+    assert "no list of submissions" in said() and not (tmp_path / "evil").exists()
+    for deep in (b"[" * 300_000, b"- " * 300_000, b"{a: " * 300_000):  # these end libyaml's loader
+        files[name] = deep
+        assert run_collect(assignment, zipped(tmp_path / "g.zip", files)) == 1
+        assert "lists deep" in said() or "no YAML" in said()
     bomb = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
         b"%c: &%c [%s]\n" % (n, n, b",".join([b"*%c" % (n - 1)] * 9)) for n in range(98, 112)
     )

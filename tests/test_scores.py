@@ -194,6 +194,14 @@ def test_a_column_is_never_made(ledger: Ledger) -> None:
     assert "18.50,12.5" in canvas(ledger, plain, column="Totals", assignment=NAME)
 
 
+def test_a_column_renamed_or_gone(ledger: Ledger) -> None:
+    """A number of Canvas's is never taken for a login, whatever its column is called."""
+    text = 'Nombre,SIS Login,Section,02_totals (7)\n"Lovelace, A.",al_01,S,\nx,1001,S,\n'
+    assert canvas(ledger, text) == text.replace("al_01,S,", "al_01,S,18.5")
+    text = "Nombre,Login,ID,02_totals (7)\nx,dt1,9,\ny,,1001,\n"
+    assert canvas(ledger, text) == text.replace("9,", "9,18.5").replace("1001,", "1001,18.5")
+
+
 def test_canvas_own_columns_are_no_assignments(ledger: Ledger) -> None:
     text = CANVAS.replace("02 Totals (4711)", "02_totals Current Score (4711)")
     with pytest.raises(CourseError, match="none is made"):

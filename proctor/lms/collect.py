@@ -24,7 +24,7 @@ from proctor.course.course import Course
 from proctor.course.settings import setting
 from proctor.errors import CourseError, ProctorError, Rejected
 from proctor.lms import downloads
-from proctor.lms.archives import ARCHIVES, Refusals, Refused, folded_path
+from proctor.lms.archives import ARCHIVES, Refusals, Refused, checked, folded_path
 from proctor.lms.downloads import Download, Handed, Knowledge
 from proctor.lms.roster import Roster
 from proctor.notebook.cells import nbgrader, parse
@@ -181,8 +181,12 @@ class _Desk:
         # notebooks first: nothing else shall cost one its place
         for file in sorted(handed.files, key=lambda file: not file.path.lower().endswith(".ipynb")):
             name = f"{shown}: {file.path}"
-            parts = PurePosixPath(file.path).parts
-            if self._ignored(parts):
+            try:  # an LMS's own part of the name is off: what is left has to be a name, too
+                path = checked(file.path)
+            except Refused as error:
+                refused.add(name, str(error))
+                continue
+            if self._ignored(PurePosixPath(path).parts):
                 continue
             if file.path.lower().endswith(ARCHIVES):
                 refused.add(name, "an archive inside the download: unpack it, and collect that")
@@ -190,16 +194,16 @@ class _Desk:
                 refused.add(name, f"beyond {MAX_STUDENT_FILES:,} files of one student")
             elif file.size > room:
                 refused.add(name, f"beyond {MAX_STUDENT >> 20} MB of one student")
-            elif folded_path(file.path) in places:
+            elif folded_path(path) in places:
                 refused.add(name, "another of the student's has the same name, but for case")
             else:
                 try:
-                    files[file.path] = file.read()
+                    files[path] = file.read()
                 except Refused as error:
                     refused.add(name, str(error))
                     continue
-                places.add(folded_path(file.path))
-                room -= len(files[file.path])
+                places.add(folded_path(path))
+                room -= len(files[path])
         pieces, homeless = self.catalogue.divide(files, self.assignment)
         for path in homeless:
             refused.add(
@@ -225,7 +229,8 @@ class _Desk:
         order = [float(each) for each in handed.order]
         for known in record.versions:
             if known.digest == digest and (known.order == order or not handed.lasting):
-                what = "unchanged" if self._submitted(record).is_dir() else "put back"
+                gone = known.number == record.current and not self._submitted(record).is_dir()
+                what = "put back" if gone else "unchanged"
                 self.done.taken.append(Taken(*place, what, known, piece.notes))
                 return
         moment, notes = self._moment(handed, piece)

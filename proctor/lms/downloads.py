@@ -13,6 +13,7 @@ from proctor.lms import archives, git
 from proctor.lms.archives import File, Refused, Tree
 from proctor.lms.roster import NOBODY, Clue, Match, Roster
 
+MAX_VERSIONS = 100  # of one file in one download
 MAX_METADATA = 8 << 20  # bytes of Gradescope's metadata
 
 Order = tuple[float, ...]
@@ -137,6 +138,10 @@ def _canvas(tree: Tree, known: Knowledge) -> Iterator[Handed]:
         uploads: dict[str, list[_Canvas]] = {}  # of each name, the newest last
         for each in sorted(files, key=lambda each: (each.again, each.attachment)):
             uploads.setdefault(each.name.casefold(), []).append(each)
+        for same in uploads.values():
+            for each in same[:-MAX_VERSIONS]:
+                tree.refused.add(each.file.path, f"beyond {MAX_VERSIONS} versions of one student's")
+            del same[:-MAX_VERSIONS]
         for number in range(max(map(len, uploads.values()))):
             chosen = [same[min(number, len(same) - 1)] for same in uploads.values()]
             deciding = [each for each in chosen if _is_notebook(each.name)] or chosen
@@ -279,14 +284,12 @@ def _gradescope(tree: Tree, known: Knowledge) -> Iterator[Handed]:
             if not isinstance(row, dict) or name not in folders:
                 tree.refused.add(str(name), f"{_METADATA} has it, but there is no such folder")
                 continue
-            yield from _submitters(name, row, folders[name], known.zone)
+            yield from _submitters(name, row, folders[name])
 
 
-def _submitters(
-    name: str, row: Mapping[Any, Any], files: list[File], zone: tzinfo
-) -> Iterator[Handed]:
+def _submitters(name: str, row: Mapping[Any, Any], files: list[File]) -> Iterator[Handed]:
     """One submission, for each of those who handed it in together."""
-    when = _moment(row.get(":created_at"), zone)
+    when = _moment(row.get(":created_at"))
     submitters = row.get(":submitters")
     for each in submitters if isinstance(submitters, list) else []:
         known = each if isinstance(each, dict) else {}
@@ -298,21 +301,17 @@ def _submitters(
 def _metadata(file: File) -> dict[Any, Any]:
     import yaml
 
-    class Loader(yaml.CSafeLoader):  # type: ignore[misc]
-        """YAML as Ruby writes it: a tag that it does not know is left aside."""
-
-    def untagged(loader: Any, tag: str, node: Any) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return loader.construct_mapping(node, deep=True)
-        if isinstance(node, yaml.SequenceNode):
-            return loader.construct_sequence(node, deep=True)
-        return loader.construct_scalar(node)
-
-    Loader.add_multi_constructor("!", untagged)
     if file.size > MAX_METADATA:
         raise Refused(f"larger than {MAX_METADATA >> 20} MB")
+    data, depth = file.read(), 0
     try:
-        found = yaml.load(file.read(), Loader)
+        for event in yaml.parse(data, yaml.CBaseLoader):  # what is deep ends the loader, and us
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > archives.MAX_DEPTH:
+                raise Refused(f"more than {archives.MAX_DEPTH} lists deep")
+        # all values as text: a SID keeps its zeros, and a tag of Ruby's makes no object
+        found = yaml.load(data, yaml.CBaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Refused(f"it is no YAML that can be read ({type(error).__name__})") from None
     if not isinstance(found, dict):
@@ -320,12 +319,16 @@ def _metadata(file: File) -> dict[Any, Any]:
     return found
 
 
-def _moment(value: Any, zone: tzinfo) -> datetime | None:
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? ?(?:UTC|([Z+-][\d:]*))?")
+
+
+def _moment(value: object) -> datetime | None:
+    """A time as Ruby writes it: with as many digits of a second as it likes, and UTC if no zone."""
+    found = _TIME.fullmatch(str(value).strip())
     try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        return datetime.fromisoformat("{}T{}{}".format(*found.groups("Z"))) if found else None
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
 # Repositories -----------------------------------------------------------------------------------

@@ -117,12 +117,11 @@ def save(sheet: Sheet, path: Path, output: Path | None) -> Path | None:
             names = (f"{path.name}.bak{n or ''}" for n in range(1_000))
             backup = next(each for name in names if not (each := target.parent / name).exists())
             shutil.copy2(target, backup)
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=".scores-", delete=False
-        ) as file:
-            file.write(sheet.written())
-        shutil.copymode(path, file.name)
-        os.replace(file.name, target)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".scores-") as scratch:
+            made = Path(scratch, "made")
+            made.write_bytes(sheet.written())
+            shutil.copymode(path, made)
+            os.replace(made, target)
     except OSError as error:
         raise ProctorError(
             f"{target} cannot be written: {error.strerror}. Name another place with --output."
@@ -230,6 +229,7 @@ def _fill(
 _TITLE = re.compile(r"(.*?)\s*\((\d+)\)", re.DOTALL)
 _COMPUTED = re.compile(r"\b(?:Current|Final) (?:Score|Points|Grade)\b")  # Canvas drops them
 _READ_ONLY = "read only"
+_LOGIN = re.compile("sis|login|mail|user")  # in a header: no number of Canvas's
 # The rows before the students: points possible, indented in any language, and posting policies.
 _HEAD = re.compile(r"\s|\Z|.*points possible", re.IGNORECASE)
 _TEST_STUDENT = {"studenttest", "teststudent"}
@@ -247,13 +247,16 @@ def canvas(ledger: Ledger, sheet: Sheet, rules: Rules) -> list[Filled]:
     chosen = _canvas_columns(ledger, sheet, titles, rules)
     numbered = [column for column, (_, number) in titles.items() if number]
     first = min([*numbered, *(column for _, column in chosen)])
+    kinds = [plain(name) for name in sheet.header[:first]]
+    canvas_id = kinds.index("id") if "id" in kinds else 0 if _LOGIN.search(kinds[1]) else 1
     rows, head = {}, []
     for row in range(1, len(sheet.rows)):
-        name, lms, *others = (sheet.value(row, column) for column in range(first))
-        if not any(map(str.strip, [lms, *others])) and _HEAD.match(name):
+        name, *others = (sheet.value(row, column) for column in range(first))
+        if not any(map(str.strip, others)) and _HEAD.match(name):
             head.append(row)
         else:
-            rows[row] = _canvas_clue(name.strip(), lms.strip(), [each.strip() for each in others])
+            lms = others.pop(canvas_id - 1).strip() if canvas_id else ""
+            rows[row] = _canvas_clue(name.strip(), lms, [each.strip() for each in others])
     found = []
     for assignment, column in chosen:
         name = sheet.header[column]
