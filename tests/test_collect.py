@@ -327,6 +327,12 @@ def test_a_notebook_that_nothing_names_goes_where_it_is_told(
     assert run_collect(assignment, path, "--assignment", "no_such") == 2
 
 
+def test_a_folder_says_which_assignment(assignment: Assignment, tmp_path: Path, said) -> None:
+    path = zipped(tmp_path / "n.zip", {"01_pairs/ada.ipynb": b"{}", "bob/01_pairs/x.ipynb": b"{}"})
+    assert run_collect(assignment, path) == 0
+    assert said().count("is taken for 01_pairs.ipynb, by its folder") == 2
+
+
 def test_what_lies_beside_a_notebook_comes_with_it(assignment: Assignment, tmp_path: Path) -> None:
     files = {
         f"Ada Lovelace_7_assignsubmission_file_/work/{NAME}.ipynb": ONE,
@@ -412,6 +418,41 @@ def test_what_came_by_another_way_is_kept(assignment: Assignment, tmp_path: Path
     assert run_collect(assignment, later) == 0
     assert submitted(assignment, "ada") == notebook(mean="# four")
     assert versions(assignment, "ada")[2] == THREE
+
+
+def test_an_older_download_does_not_undo_what_was_mended_by_hand(
+    assignment: Assignment, tmp_path: Path
+) -> None:
+    """Canvas's newest, mended by hand, and then a first version of which nothing was known."""
+    new = zipped(tmp_path / "new.zip", {f"lovelaceada_1001_20_{NAME}-1.ipynb": TWO})
+    assert run_collect(assignment, new) == 0
+    unpacked(handmade.folder(assignment, "ada"), {f"{NAME}.ipynb": THREE})
+    late = NOON.replace(hour=20)
+    old = zipped(tmp_path / "old.zip", {f"lovelaceada_1001_10_{NAME}.ipynb": ONE}, late)
+    assert run_collect(assignment, old) == 0
+    assert submitted(assignment, "ada") == THREE
+
+
+def test_the_same_handed_in_twice_is_written_once(assignment: Assignment, tmp_path: Path) -> None:
+    files = {f"lovelaceada_1001_{n}_{NAME}{(n and -n) or ''}.ipynb": ONE for n in (0, 1)}
+    path = zipped(tmp_path / "c.zip", files)
+    assert run_collect(assignment, path) == 0
+    before = (handmade.folder(assignment, "ada") / f"{NAME}.ipynb").stat()
+    assert run_collect(assignment, path) == 0
+    after = (handmade.folder(assignment, "ada") / f"{NAME}.ipynb").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_of_two_notebooks_the_rightly_named_is_taken_and_both_are_kept(
+    assignment: Assignment, tmp_path: Path, said
+) -> None:
+    files = {f"{MOODLE}{NAME} (1).ipynb": ONE, f"{MOODLE}{NAME}.ipynb": TWO}
+    files[f"{MOODLE}mine/{NAME}.ipynb"] = THREE
+    assert run_collect(assignment, zipped(tmp_path / "m.zip", files)) == 0
+    assert f"of 3 notebooks '{NAME}.ipynb' is taken" in said()
+    assert submitted(assignment, "ada") == TWO
+    assert submitted(assignment, "ada", f"{NAME} (1).ipynb") == ONE
+    assert submitted(assignment, "ada", f"mine/{NAME}.ipynb") == THREE
 
 
 def test_what_was_taken_out_is_put_back(assignment: Assignment, tmp_path: Path, said) -> None:

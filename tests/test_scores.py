@@ -202,6 +202,13 @@ def test_a_column_renamed_or_gone(ledger: Ledger) -> None:
     assert canvas(ledger, text) == text.replace("9,", "9,18.5").replace("1001,", "1001,18.5")
 
 
+def test_a_cells_quotes_stay(ledger: Ledger) -> None:
+    rows = '"Lovelace, Ada",1001,"3.00"\n"Twin, Dan",1004,4.00\n'
+    filled = rows.replace("3.00", "18.50").replace("4.00", "18.50")
+    header = "Student,ID,02_totals (7)\n"
+    assert canvas(ledger, header + rows) == header + filled
+
+
 def test_canvas_own_columns_are_no_assignments(ledger: Ledger) -> None:
     text = CANVAS.replace("02 Totals (4711)", "02_totals Current Score (4711)")
     with pytest.raises(CourseError, match="none is made"):
@@ -454,6 +461,13 @@ def test_every_byte_but_those_of_set_cells_stays(
             assert body[at : at + following - cell.end] == text[cell.end : following]
             at += following - cell.end
     assert at == len(body)
+
+
+@pytest.mark.parametrize("text", [CANVAS, *(text for text, _, _ in MOODLE.values())])
+def test_rows_are_those_that_a_reader_of_csv_sees(text: str) -> None:
+    sheet = Sheet(text.encode())
+    plain = io.StringIO(text.removeprefix("\ufeff"), newline="")
+    assert table(text.encode()) == [*csv.reader(plain, delimiter=sheet.separator)]
 
 
 def _forms(value: str) -> set[str]:

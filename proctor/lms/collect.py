@@ -38,6 +38,7 @@ SCHEMA = "proctor/collected/v1"
 MAX_STUDENT = 128 << 20  # bytes of one student's files
 MAX_STUDENT_FILES = 1_000
 TIMESTAMP = "timestamp.txt"  # nbgrader's
+TIME = "%Y-%m-%d %H:%M:%S UTC"
 STANDING = "submitted/"  # where a version comes from that another way brought there
 
 
@@ -66,18 +67,12 @@ class Record:
 
     @property
     def newest(self) -> Version:
-        """By its order where the form is the same, else by time, else the one collected last."""
-
-        def newer(one: Version, other: Version) -> bool:
-            if one.form == other.form and one.order and other.order:
-                return one.order >= other.order
-            return not (one.time and other.time) or one.time >= other.time
-
-        best = self.versions[0]
-        for each in self.versions[1:]:
-            if newer(each, best):
-                best = each
-        return best
+        """Of each form the newest by its order; of these by time, or the one collected last."""
+        best: dict[str, Version] = {}
+        for each in self.versions:
+            if each.form not in best or each.order >= best[each.form].order:
+                best[each.form] = each
+        return max(best.values(), key=lambda each: (each.time or "", each.number))
 
 
 @dataclass(frozen=True)
@@ -162,7 +157,9 @@ class _Desk:
         for handed in sorted(download.handed, key=lambda each: each.order):
             match = handed.match or self.known.roster.find(handed.clue)
             if match.student is None:
-                self.done.unmatched.append((path.name, handed.clue.shown, match.why))
+                nobody = path.name, handed.clue.shown, match.why
+                if nobody not in self.done.unmatched:
+                    self.done.unmatched.append(nobody)
                 continue
             self._plan(match.student, handed, download)
         if lines := download.refused.lines():
@@ -260,7 +257,7 @@ class _Desk:
         elif not handed.dated and due is not None and when > due:
             when = due
             notes.append("not late, so the due date stands for its time: Canvas tells no other")
-        return when.strftime("%Y-%m-%d %H:%M:%S UTC"), notes
+        return f"{when:{TIME}}", notes
 
     def _record(self, student: str, assignment: str) -> Record:
         """What is known; what stands in submitted/ and came by another way is a version, too."""
@@ -271,10 +268,9 @@ class _Desk:
         files, moment = _standing(folder)
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         digest = _digest(hashes)
-        for each in record.versions:
-            if each.digest == digest:
-                record.current = each.number
-                return record
+        if alike := [each.number for each in record.versions if each.digest == digest]:
+            record.current = record.current if record.current in alike else alike[-1]
+            return record
         number = max((each.number for each in record.versions), default=0) + 1
         record.current = number
         found = Version(number, digest, [], STANDING, moment, False, STANDING, hashes)
@@ -375,21 +371,24 @@ class Catalogue:
             found.setdefault(place[0], {}).setdefault(place[1], []).append(rank)
         pieces = []
         for assignment, notebooks in found.items():
-            taken, notes, homes = {}, [], set()
+            taken, notes, homes, used = {}, [], set(), set()
+            mine = {path for ranked in notebooks.values() for _, _, path, _ in ranked}
             for name, ranked in notebooks.items():
                 _, _, path, note = min(ranked)
                 taken[f"{name}.ipynb"] = files[path]
+                used.add(path)
                 homes.add(path.rpartition("/")[0])
                 notes += [note] if note else []
                 if len(ranked) > 1:
                     notes.append(f"of {len(ranked)} notebooks '{path}' is taken for {name}.ipynb")
             home = os.path.commonpath(homes) if len(homes) > 1 else next(iter(homes))
             inside = f"{home}/" if home else ""
-            others = {path.rpartition("/")[0] for path in assigned} - homes
+            others = {path.rpartition("/")[0] for path in assigned - mine} - homes
             for path, data in files.items():
                 name = path[len(inside) :]
                 elsewhere = any(path.startswith(f"{other}/") for other in others if other)
-                if path in assigned or not path.startswith(inside) or elsewhere:
+                foreign = path in assigned - mine
+                if path in used or foreign or not path.startswith(inside) or elsewhere:
                     continue
                 if name not in taken and name.casefold() != TIMESTAMP:
                     taken[name] = data
@@ -398,9 +397,12 @@ class Catalogue:
 
 
 def _placed(files: dict[str, bytes]) -> dict[str, bytes]:
-    """The files without those that stand where another one's folder has to be."""
-    folders = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
-    return {name: data for name, data in files.items() if name not in folders}
+    """The files without those whose folder would have to be where another file stands."""
+    return {
+        name: data
+        for name, data in files.items()
+        if not any(parent.as_posix() in files for parent in PurePosixPath(name).parents)
+    }
 
 
 def _cells(data: bytes) -> frozenset[str]:
@@ -460,6 +462,16 @@ def _digest(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()
 
 
+def _normal(text: str) -> str | None:
+    """A time of nbgrader's as it is written here; None if it is none."""
+    from nbgrader.utils import parse_utc
+
+    try:
+        return f"{parse_utc(text.strip()[:100]):{TIME}}"
+    except (ValueError, OverflowError, TypeError):
+        return None
+
+
 def _standing(folder: Path) -> tuple[dict[str, bytes], str | None]:
     """What stands in a folder of submitted/, and its time."""
     files, moment = {}, None
@@ -470,7 +482,7 @@ def _standing(folder: Path) -> tuple[dict[str, bytes], str | None]:
             if path.is_symlink() or not path.is_file():
                 continue
             if path == folder / TIMESTAMP:
-                moment = path.read_text(errors="replace").strip()[:100] or None
+                moment = _normal(path.read_text(errors="replace"))
             else:
                 files[path.relative_to(folder).as_posix()] = path.read_bytes()
     return files, moment

@@ -15,6 +15,7 @@ from proctor.errors import CourseError
 
 SEPARATORS = ",;\t|"
 MAX_BYTES = 64 << 20
+MAX_CELLS = 2_000_000
 
 _BOMS = {
     codecs.BOM_UTF8: "utf-8",
@@ -131,13 +132,16 @@ def _parse(text: str, separator: str, start: int) -> list[list[Cell]]:
     )
     rows: list[list[Cell]] = []
     cells: list[Cell] = []
+    count = 0
     while start < len(text) or cells:
         found = pattern.match(text, start)
         assert found is not None  # it matches an empty cell anywhere
         inner, bare = found["inner"], found["bare"]
         value = bare if inner is None else inner.replace('""', '"') + bare
         cells.append(Cell(value, start, found.end("bare"), inner is not None))
-        start = found.end()
+        start, count = found.end(), count + 1
+        if count > MAX_CELLS:
+            raise CourseError(f"The file has more than {MAX_CELLS:,} cells.")
         if found["end"] != separator:
             rows.append(cells)
             cells = []
