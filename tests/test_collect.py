@@ -327,6 +327,23 @@ def test_a_notebook_that_nothing_names_goes_where_it_is_told(
     assert run_collect(assignment, path, "--assignment", "no_such") == 2
 
 
+def test_a_data_file_has_the_name_that_its_notebook_reads(
+    assignment: Assignment, tmp_path: Path
+) -> None:
+    """`data-1.csv` may be Canvas's name for the second `data.csv`, or the student's own."""
+    files = {f"lovelaceada_1001_5_{NAME}-1.ipynb": ONE, "lovelaceada_1001_6_data-1.csv": b"1"}
+    assert run_collect(assignment, zipped(tmp_path / "c.zip", files)) == 0
+    assert submitted(assignment, "ada", "data.csv") == b"1"
+    assert submitted(assignment, "ada", "data-1.csv") == b"1"
+
+
+@pytest.mark.parametrize("place", ["ada.ipynb", f"x/{NAME}-b.obrien.ipynb", f"cyd/{NAME}.ipynb"])
+def test_one_notebook_by_its_path(assignment: Assignment, tmp_path: Path, place: str) -> None:
+    assert run_collect(assignment, unpacked(tmp_path / "n", {place: ONE}) / place) == 0
+    (student,) = who_handed_in(assignment)
+    assert student[0] in place and submitted(assignment, student) == ONE
+
+
 def test_a_folder_says_which_assignment(assignment: Assignment, tmp_path: Path, said) -> None:
     path = zipped(tmp_path / "n.zip", {"01_pairs/ada.ipynb": b"{}", "bob/01_pairs/x.ipynb": b"{}"})
     assert run_collect(assignment, path) == 0
@@ -753,6 +770,20 @@ def test_a_repository_of_long_hashes(tmp_path: Path) -> None:
     path = repository(tmp_path / "ada", {f"{NAME}.ipynb": ONE}, "--object-format=sha256")
     (file,) = git.read(path).files
     assert file.read() == ONE
+
+
+def test_one_damaged_object_spoils_no_other(tmp_path: Path) -> None:
+    path = repository(tmp_path / "ada", {f"{NAME}.ipynb": ONE, "a.csv": b"1", "z.csv": b"2\n"})
+    blob = call(path, "rev-parse", "HEAD:a.csv")
+    damaged = path / ".git" / "objects" / blob[:2] / blob[2:]
+    damaged.chmod(0o644)
+    data = damaged.read_bytes()
+    damaged.write_bytes(data[:-4] + bytes(4))
+    files = {file.path: file for file in git.read(path).files}
+    assert files[f"{NAME}.ipynb"].read() == ONE and files["z.csv"].read() == b"2\n"
+    if "a.csv" in files:
+        with pytest.raises(Refused):
+            files["a.csv"].read()
 
 
 def test_nothing_in_a_repository_runs(assignment: Assignment, tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ class _Canvas:
     file: File
     late: bool
     name: str
+    full: str  # with the `-1`, which may have been the student's own
     again: int
     attachment: int
 
@@ -147,7 +148,11 @@ def _canvas(tree: Tree, known: Knowledge) -> Iterator[Handed]:
             deciding = [each for each in chosen if _is_notebook(each.name)] or chosen
             yield Handed(
                 clue,
-                [_moved(each.file, each.name) for each in chosen],
+                [
+                    _moved(each.file, name)
+                    for each in chosen
+                    for name in ({each.name} if _is_notebook(each.name) else {each.name, each.full})
+                ],
                 max((each.again, each.attachment) for each in deciding),
                 max((each.file.when for each in deciding if each.file.when), default=None),
                 dated=False,
@@ -159,13 +164,13 @@ def _canvas(tree: Tree, known: Knowledge) -> Iterator[Handed]:
 def _canvas_file(
     file: File, late: str | None, attachment: str, name: str, known: Knowledge
 ) -> _Canvas:
-    again = _AGAIN.fullmatch(name)
+    again, full = _AGAIN.fullmatch(name), name
     stem = name.rpartition(".")[0].casefold()
     if again and stem not in known.notebooks:  # `lab-2` may be its own name
         name, number = again[1] + (again[3] or ""), int(again[2])
     else:
         number = 0
-    return _Canvas(file, bool(late), name, number, int(attachment))
+    return _Canvas(file, bool(late), name, full, number, int(attachment))
 
 
 def _is_notebook(name: str) -> bool:
