@@ -84,7 +84,7 @@ def read(path: Path) -> Commit:
     if place is None or not os.path.isdir(place) or os.path.islink(place):
         raise Refused("its .git is a file or a link that leads to another folder")
     objects = place / "objects"
-    _stays_inside(place, objects)
+    _stays_inside(objects)
     sha = _head(place)
     with _asking(objects, sha) as ask:
         head = ask("cat-file", "commit", sha).decode(errors="replace")
@@ -106,11 +106,10 @@ def read(path: Path) -> Commit:
     return commit
 
 
-def _stays_inside(place: Path, objects: Path) -> None:
+def _stays_inside(objects: Path) -> None:
     """Refuse a repository whose objects are not all its own."""
-    for name in ("commondir", "objects/info/alternates", "objects/info/http-alternates"):
-        if os.path.lexists(place / name):
-            raise Refused(f"its .git/{name} borrows from another repository")
+    if os.path.lexists(objects / "info" / "alternates"):
+        raise Refused("it borrows objects from another repository (.git/objects/info/alternates)")
     if not objects.is_dir() or os.path.islink(objects):
         raise Refused("its .git/objects is not its own")
     seen = 0
