@@ -344,6 +344,18 @@ def test_one_notebook_by_its_path(assignment: Assignment, tmp_path: Path, place:
     assert student[0] in place and submitted(assignment, student) == ONE
 
 
+def test_no_student_writes_their_own_timestamp(assignment: Assignment, tmp_path: Path) -> None:
+    """Also where the LMS tells no time."""
+    top = "assignment_5_export/"
+    files = {
+        f"{top}submission_metadata.yml": b"submission_1:\n  :submitters:\n  - :sid: ada\n",
+        f"{top}submission_1/{NAME}.ipynb": ONE,
+        f"{top}submission_1/timestamp.txt": b"1999-01-01 00:00:00 UTC",
+    }
+    assert run_collect(assignment, zipped(tmp_path / "g.zip", files)) == 0
+    assert [each.name for each in handmade.folder(assignment, "ada").iterdir()] == [f"{NAME}.ipynb"]
+
+
 def test_a_folder_says_which_assignment(assignment: Assignment, tmp_path: Path, said) -> None:
     path = zipped(tmp_path / "n.zip", {"01_pairs/ada.ipynb": b"{}", "bob/01_pairs/x.ipynb": b"{}"})
     assert run_collect(assignment, path) == 0
