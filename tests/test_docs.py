@@ -48,6 +48,11 @@ def unknown_to_proctor(words: list[str]) -> str | None:
     command = commands.commands.get(words[0])
     if command is None:
         return words[0]
+    if isinstance(command, click.Group) and words[1:]:
+        words = words[1:]
+        command = command.commands.get(words[0])
+        if command is None:
+            return words[0]
     known = {"--help", "-h"}
     for parameter in command.params:
         if isinstance(parameter, click.Option):
@@ -124,6 +129,8 @@ class TestFaultsAreFound:
             ("    $ .venv/bin/proctor export --chek", "--chek"),
             ("`cd here && proctor docter`", "docter"),
             ("`proctor --verison`", "--verison"),
+            ("`proctor scores blackboard FILE`", "blackboard"),
+            ("`proctor scores canvas FILE --feedback`", "--feedback"),
         ],
     )
     def test_commands(self, text: str, wrong: str) -> None:

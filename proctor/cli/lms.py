@@ -157,7 +157,7 @@ def canvas(
     ledger = _ledger(course, roster, assignment)
     sheet = handing.opened(export)
     filled = handing.canvas(ledger, sheet, Rules(assignment, column, scale))
-    return _finish(filled, handing.save(sheet, export, output), output or export)
+    return _finish(filled, handing.save(sheet, export, output), export, output)
 
 
 @scores.command()
@@ -189,7 +189,7 @@ def moodle(
     sheet = handing.opened(worksheet)
     rules = Rules(assignment, grade_column, scale, feedback, feedback_column)
     filled = [handing.moodle(ledger, sheet, worksheet, rules)]
-    return _finish(filled, handing.save(sheet, worksheet, output), output or worksheet)
+    return _finish(filled, handing.save(sheet, worksheet, output), worksheet, output)
 
 
 @scores.command()
@@ -279,7 +279,9 @@ def _ledger(course: Path, roster: Path | None, assignment: str) -> Any:
     return ledger
 
 
-def _finish(filled: Sequence[Filled], backup: Path | None, target: Path) -> int:
+def _finish(
+    filled: Sequence[Filled], backup: Path | None, target: Path, output: Path | None
+) -> int:
     for each in filled:
         click.echo(
             one_line(
@@ -296,4 +298,6 @@ def _finish(filled: Sequence[Filled], backup: Path | None, target: Path) -> int:
         _list("notes", each.notes)
     if backup:
         click.echo(one_line(f"{target} was filled; as it was before: {backup.name}"))
+    elif output:
+        click.echo(one_line(f"{output} was written."))
     return int(not all(each.whole for each in filled))

@@ -92,7 +92,7 @@ class Tree:
     def take(self, name: str, size: int, when: datetime | None, read: Callable[[], bytes]) -> None:
         """Take a file in, or refuse it."""
         try:
-            path = _path(name)
+            path = checked(name)
             if size > MAX_FILE:
                 raise Refused(f"larger than {MAX_FILE >> 20} MB")
             if self._total + size > MAX_TOTAL:
@@ -137,8 +137,8 @@ def wrong_name(name: str) -> str:
     return ""
 
 
-def _path(name: str) -> str:
-    """The path that an entry's name is. Raises Refused where it is none to be followed."""
+def checked(name: str) -> str:
+    """The path that a file's name is. Raises Refused where it is none to be followed."""
     path = name.replace("\\", "/")
     parts = [part for part in path.split("/") if part]
     if path.startswith("/") or re.match(r"[A-Za-z]:", path):
@@ -374,7 +374,7 @@ def _wrong(entry: _Entry) -> str:
         return "it is encrypted"
     if entry.method not in (_STORED, _DEFLATED):
         return f"it is packed by a method ({entry.method}) that is not read here"
-    if entry.packed > MAX_FILE + MIN_BOMB:
+    if max(entry.size, entry.packed - MIN_BOMB) > MAX_FILE:
         return f"larger than {MAX_FILE >> 20} MB"
     if entry.size > max(MIN_BOMB, MAX_RATIO * entry.packed):
         return f"it unpacks to more than {MAX_RATIO} times its size"

@@ -14,7 +14,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, timedelta, timezone, tzinfo
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,7 @@ from proctor.course.course import Course
 from proctor.course.settings import setting
 from proctor.errors import CourseError, ProctorError, Rejected
 from proctor.lms import downloads
-from proctor.lms.archives import ARCHIVES, Refusals, Refused, folded_path
+from proctor.lms.archives import ARCHIVES, Refusals, Refused, checked, folded_path
 from proctor.lms.downloads import Download, Handed, Knowledge
 from proctor.lms.roster import Roster
 from proctor.notebook.cells import nbgrader, parse
@@ -38,6 +38,7 @@ SCHEMA = "proctor/collected/v1"
 MAX_STUDENT = 128 << 20  # bytes of one student's files
 MAX_STUDENT_FILES = 1_000
 TIMESTAMP = "timestamp.txt"  # nbgrader's
+TIME = "%Y-%m-%d %H:%M:%S UTC"
 STANDING = "submitted/"  # where a version comes from that another way brought there
 
 
@@ -66,18 +67,12 @@ class Record:
 
     @property
     def newest(self) -> Version:
-        """By its order where the form is the same, else by time, else the one collected last."""
-
-        def newer(one: Version, other: Version) -> bool:
-            if one.form == other.form and one.order and other.order:
-                return one.order >= other.order
-            return not (one.time and other.time) or one.time >= other.time
-
-        best = self.versions[0]
-        for each in self.versions[1:]:
-            if newer(each, best):
-                best = each
-        return best
+        """Of each form the newest by its order; of these by time, or the one collected last."""
+        best: dict[str, Version] = {}
+        for each in self.versions:
+            if each.form not in best or each.order >= best[each.form].order:
+                best[each.form] = each
+        return max(best.values(), key=lambda each: (each.time or "", each.number))
 
 
 @dataclass(frozen=True)
@@ -128,6 +123,8 @@ def collect(
     desk = _Desk(course, Roster.of(course, roster), assignment, dry_run)
     for path in paths:
         desk.take(path)
+    if not desk.done.downloads:
+        raise CourseError("; ".join(f"{name}: {lines[0]}" for name, lines in desk.done.refused))
     desk.finish()
     return desk.done
 
@@ -153,14 +150,16 @@ class _Desk:
         """Read a download, and plan what becomes of what it has."""
         try:
             download = downloads.read(path, self.known)
-        except Refused as error:
+        except (Refused, OSError) as error:
             self.done.refused.append((path.name, [str(error)]))
             return
         self.done.downloads.append(download)
         for handed in sorted(download.handed, key=lambda each: each.order):
             match = handed.match or self.known.roster.find(handed.clue)
             if match.student is None:
-                self.done.unmatched.append((path.name, handed.clue.shown, match.why))
+                nobody = path.name, handed.clue.shown, match.why
+                if nobody not in self.done.unmatched:
+                    self.done.unmatched.append(nobody)
                 continue
             self._plan(match.student, handed, download)
         if lines := download.refused.lines():
@@ -179,8 +178,12 @@ class _Desk:
         # notebooks first: nothing else shall cost one its place
         for file in sorted(handed.files, key=lambda file: not file.path.lower().endswith(".ipynb")):
             name = f"{shown}: {file.path}"
-            parts = PurePosixPath(file.path).parts
-            if self._ignored(parts):
+            try:  # an LMS's own part of the name is off: what is left has to be a name, too
+                path = checked(file.path)
+            except Refused as error:
+                refused.add(name, str(error))
+                continue
+            if self._ignored(PurePosixPath(path).parts):
                 continue
             if file.path.lower().endswith(ARCHIVES):
                 refused.add(name, "an archive inside the download: unpack it, and collect that")
@@ -188,16 +191,16 @@ class _Desk:
                 refused.add(name, f"beyond {MAX_STUDENT_FILES:,} files of one student")
             elif file.size > room:
                 refused.add(name, f"beyond {MAX_STUDENT >> 20} MB of one student")
-            elif folded_path(file.path) in places:
+            elif folded_path(path) in places:
                 refused.add(name, "another of the student's has the same name, but for case")
             else:
                 try:
-                    files[file.path] = file.read()
+                    files[path] = file.read()
                 except Refused as error:
                     refused.add(name, str(error))
                     continue
-                places.add(folded_path(file.path))
-                room -= len(files[file.path])
+                places.add(folded_path(path))
+                room -= len(files[path])
         pieces, homeless = self.catalogue.divide(files, self.assignment)
         for path in homeless:
             refused.add(
@@ -221,11 +224,10 @@ class _Desk:
         digest = _digest(hashes)
         form = download.form.partition(" (")[0]
         order = [float(each) for each in handed.order]
-        lasting = not form.startswith("notebooks") and "unpacked" not in download.form
         for known in record.versions:
-            dated = not lasting and form.startswith(("notebooks", "a Moodle"))
-            if known.digest == digest and (known.order == order or dated):
-                what = "unchanged" if self._submitted(record).is_dir() else "put back"
+            if known.digest == digest and (known.order == order or not handed.lasting):
+                gone = known.number == record.current and not self._submitted(record).is_dir()
+                what = "put back" if gone else "unchanged"
                 self.done.taken.append(Taken(*place, what, known, piece.notes))
                 return
         moment, notes = self._moment(handed, piece)
@@ -239,11 +241,8 @@ class _Desk:
             f"{download.path.name}: {handed.clue.shown}",
             hashes,
         )
-        known_before = bool(record.versions)
         self._add(record, version, piece.files)
-        newest = record.newest is version
-        what = "older" if not newest else "newer" if known_before else "new"
-        self.done.taken.append(Taken(*place, what, version, (*piece.notes, *notes)))
+        self.done.taken.append(Taken(*place, "older", version, (*piece.notes, *notes)))
 
     def _moment(self, handed: Handed, piece: _Piece) -> tuple[str | None, list[str]]:
         """What timestamp.txt says. Canvas does not tell when something was handed in, but whether
@@ -254,11 +253,11 @@ class _Desk:
         when, notes = handed.when.astimezone(UTC), []
         due = self.dues.get(piece.assignment)
         if not handed.dated and handed.late:
-            notes.append("late; its time is that of the download, for Canvas tells no other")
+            notes.append("its time is that of the download: Canvas tells no other")
         elif not handed.dated and due is not None and when > due:
             when = due
             notes.append("not late, so the due date stands for its time: Canvas tells no other")
-        return when.strftime("%Y-%m-%d %H:%M:%S UTC"), notes
+        return f"{when:{TIME}}", notes
 
     def _record(self, student: str, assignment: str) -> Record:
         """What is known; what stands in submitted/ and came by another way is a version, too."""
@@ -269,10 +268,9 @@ class _Desk:
         files, moment = _standing(folder)
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         digest = _digest(hashes)
-        for each in record.versions:
-            if each.digest == digest:
-                record.current = each.number
-                return record
+        if alike := [each.number for each in record.versions if each.digest == digest]:
+            record.current = record.current if record.current in alike else alike[-1]
+            return record
         number = max((each.number for each in record.versions), default=0) + 1
         record.current = number
         found = Version(number, digest, [], STANDING, moment, False, STANDING, hashes)
@@ -295,6 +293,11 @@ class _Desk:
 
     def finish(self) -> None:
         """Put the newest versions into submitted/, and write the records."""
+        for number, each in enumerate(self.done.taken):
+            record = self.records[each.student, each.assignment]
+            if each.what == "older" and each.version is record.newest:
+                what = "newer" if record.current else "new"
+                self.done.taken[number] = replace(each, what=what)
         for record in self.records.values() if not self.dry_run else ():
             newest, folder, home = record.newest, self._submitted(record), self._home(record)
             with _explained(record):
@@ -340,6 +343,10 @@ class Catalogue:
         fitting = [place for place, count in shared.items() if count == best]
         if best and len(fitting) == 1 and 2 * best >= len(self.cells[fitting[0]]):
             return fitting[0], f"'{name}' is {fitting[0][1]}.ipynb, by its cells"
+        above = {part.casefold() for part in path.split("/")[:-1]}
+        inside = [place for place in self.cells if place[0].casefold() in above]
+        if len(inside) == 1:
+            return inside[0], f"'{name}' is taken for {inside[0][1]}.ipynb, by its folder"
         theirs = [place for place in self.cells if place[0] == fallback]
         if len(theirs) == 1:
             return theirs[0], f"'{name}' is taken for {theirs[0][1]}.ipynb, by --assignment"
@@ -364,21 +371,24 @@ class Catalogue:
             found.setdefault(place[0], {}).setdefault(place[1], []).append(rank)
         pieces = []
         for assignment, notebooks in found.items():
-            taken, notes, homes = {}, [], set()
+            taken, notes, homes, used = {}, [], set(), set()
+            mine = {path for ranked in notebooks.values() for _, _, path, _ in ranked}
             for name, ranked in notebooks.items():
                 _, _, path, note = min(ranked)
                 taken[f"{name}.ipynb"] = files[path]
+                used.add(path)
                 homes.add(path.rpartition("/")[0])
                 notes += [note] if note else []
                 if len(ranked) > 1:
                     notes.append(f"of {len(ranked)} notebooks '{path}' is taken for {name}.ipynb")
             home = os.path.commonpath(homes) if len(homes) > 1 else next(iter(homes))
             inside = f"{home}/" if home else ""
-            others = {path.rpartition("/")[0] for path in assigned} - homes
+            others = {path.rpartition("/")[0] for path in assigned - mine} - homes
             for path, data in files.items():
                 name = path[len(inside) :]
                 elsewhere = any(path.startswith(f"{other}/") for other in others if other)
-                if path in assigned or not path.startswith(inside) or elsewhere:
+                foreign = path in assigned - mine
+                if path in used or foreign or not path.startswith(inside) or elsewhere:
                     continue
                 if name not in taken and name.casefold() != TIMESTAMP:
                     taken[name] = data
@@ -387,9 +397,12 @@ class Catalogue:
 
 
 def _placed(files: dict[str, bytes]) -> dict[str, bytes]:
-    """The files without those that stand where another one's folder has to be."""
-    folders = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
-    return {name: data for name, data in files.items() if name not in folders}
+    """The files without those whose folder would have to be where another file stands."""
+    return {
+        name: data
+        for name, data in files.items()
+        if not any(parent.as_posix() in files for parent in PurePosixPath(name).parents)
+    }
 
 
 def _cells(data: bytes) -> frozenset[str]:
@@ -449,6 +462,16 @@ def _digest(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()
 
 
+def _normal(text: str) -> str | None:
+    """A time of nbgrader's as it is written here; None if it is none."""
+    from nbgrader.utils import parse_utc
+
+    try:
+        return f"{parse_utc(text.strip()[:100]):{TIME}}"
+    except (ValueError, OverflowError, TypeError):
+        return None
+
+
 def _standing(folder: Path) -> tuple[dict[str, bytes], str | None]:
     """What stands in a folder of submitted/, and its time."""
     files, moment = {}, None
@@ -459,7 +482,7 @@ def _standing(folder: Path) -> tuple[dict[str, bytes], str | None]:
             if path.is_symlink() or not path.is_file():
                 continue
             if path == folder / TIMESTAMP:
-                moment = path.read_text(errors="replace").strip()[:100] or None
+                moment = _normal(path.read_text(errors="replace"))
             else:
                 files[path.relative_to(folder).as_posix()] = path.read_bytes()
     return files, moment

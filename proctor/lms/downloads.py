@@ -11,8 +11,9 @@ from typing import Any
 
 from proctor.lms import archives, git
 from proctor.lms.archives import File, Refused, Tree
-from proctor.lms.roster import Clue, Match, Roster
+from proctor.lms.roster import NOBODY, Clue, Match, Roster
 
+MAX_VERSIONS = 100  # of one file in one download
 MAX_METADATA = 8 << 20  # bytes of Gradescope's metadata
 
 Order = tuple[float, ...]
@@ -28,6 +29,7 @@ class Handed:
     when: datetime | None = None
     dated: bool = True  # whether `when` is the time of handing in, and not of the download
     late: bool = False
+    lasting: bool = True  # whether `order` stays what it is when a download is copied
     match: Match | None = None  # where the form has its own way to find the student
 
 
@@ -108,6 +110,7 @@ class _Canvas:
     file: File
     late: bool
     name: str
+    full: str  # with the `-1`, which may have been the student's own
     again: int
     attachment: int
 
@@ -128,34 +131,46 @@ def _canvas(tree: Tree, known: Knowledge) -> Iterator[Handed]:
             students.setdefault((who, user), []).append(made)
         else:
             tree.refused.add(file.path, "its name is none that Canvas gives")
-    for (who, user), files in students.items():
-        clue = Clue(f"{who} ({user})" if user else who, user, names=(who,))
+    clues = [Clue(f"{who} ({user})" if user else who, user, names=(who,)) for who, user in students]
+    matches = known.roster.find_all(clues)
+    for clue, match, files in zip(clues, matches, students.values(), strict=True):
+        if not clue.lms_user_id:
+            match = Match(None, "Canvas hides who it is: the assignment is graded anonymously")
         uploads: dict[str, list[_Canvas]] = {}  # of each name, the newest last
         for each in sorted(files, key=lambda each: (each.again, each.attachment)):
             uploads.setdefault(each.name.casefold(), []).append(each)
+        for same in uploads.values():
+            for each in same[:-MAX_VERSIONS]:
+                tree.refused.add(each.file.path, f"beyond {MAX_VERSIONS} versions of one student's")
+            del same[:-MAX_VERSIONS]
         for number in range(max(map(len, uploads.values()))):
             chosen = [same[min(number, len(same) - 1)] for same in uploads.values()]
             deciding = [each for each in chosen if _is_notebook(each.name)] or chosen
             yield Handed(
                 clue,
-                [_moved(each.file, each.name) for each in chosen],
+                [
+                    _moved(each.file, name)
+                    for each in chosen
+                    for name in ({each.name} if _is_notebook(each.name) else {each.name, each.full})
+                ],
                 max((each.again, each.attachment) for each in deciding),
                 max((each.file.when for each in deciding if each.file.when), default=None),
                 dated=False,
                 late=any(each.late for each in deciding),
+                match=match,
             )
 
 
 def _canvas_file(
     file: File, late: str | None, attachment: str, name: str, known: Knowledge
 ) -> _Canvas:
-    again = _AGAIN.fullmatch(name)
+    again, full = _AGAIN.fullmatch(name), name
     stem = name.rpartition(".")[0].casefold()
     if again and stem not in known.notebooks:  # `lab-2` may be its own name
         name, number = again[1] + (again[3] or ""), int(again[2])
     else:
         number = 0
-    return _Canvas(file, bool(late), name, number, int(attachment))
+    return _Canvas(file, bool(late), name, full, number, int(attachment))
 
 
 def _is_notebook(name: str) -> bool:
@@ -188,9 +203,15 @@ def _moodle(tree: Tree, known: Knowledge) -> Iterator[Handed]:
             continue
         path = f"{flat}/{below}" if flat and below else flat or below
         students.setdefault((name, number), []).append(_moved(file, path))
-    for (name, number), files in students.items():
+    clues = [Clue(f"{name} ({number})", names=(name,)) for name, number in students]
+    matches = known.roster.find_all(clues)
+    for clue, match, files in zip(clues, matches, students.values(), strict=True):
+        name = clue.names[0]
+        while not match.student and match.why == NOBODY and "-" in name:
+            name = name.partition("-")[2]  # a group's name may stand before the student's
+            match = known.roster.find(Clue(clue.shown, names=(name,)))
         moment = _newest(files)
-        yield Handed(Clue(f"{name} ({number})", names=(name,)), files, _order(moment), moment)
+        yield Handed(clue, files, _order(moment), moment, lasting=tree.is_zip, match=match)
 
 
 def _newest(files: Iterable[File]) -> datetime | None:
@@ -268,14 +289,12 @@ def _gradescope(tree: Tree, known: Knowledge) -> Iterator[Handed]:
             if not isinstance(row, dict) or name not in folders:
                 tree.refused.add(str(name), f"{_METADATA} has it, but there is no such folder")
                 continue
-            yield from _submitters(name, row, folders[name], known.zone)
+            yield from _submitters(name, row, folders[name])
 
 
-def _submitters(
-    name: str, row: Mapping[Any, Any], files: list[File], zone: tzinfo
-) -> Iterator[Handed]:
+def _submitters(name: str, row: Mapping[Any, Any], files: list[File]) -> Iterator[Handed]:
     """One submission, for each of those who handed it in together."""
-    when = _moment(row.get(":created_at"), zone)
+    when = _moment(row.get(":created_at"))
     submitters = row.get(":submitters")
     for each in submitters if isinstance(submitters, list) else []:
         known = each if isinstance(each, dict) else {}
@@ -287,21 +306,17 @@ def _submitters(
 def _metadata(file: File) -> dict[Any, Any]:
     import yaml
 
-    class Loader(yaml.CSafeLoader):  # type: ignore[misc]
-        """YAML as Ruby writes it: a tag that it does not know is left aside."""
-
-    def untagged(loader: Any, tag: str, node: Any) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return loader.construct_mapping(node, deep=True)
-        if isinstance(node, yaml.SequenceNode):
-            return loader.construct_sequence(node, deep=True)
-        return loader.construct_scalar(node)
-
-    Loader.add_multi_constructor("!", untagged)
     if file.size > MAX_METADATA:
         raise Refused(f"larger than {MAX_METADATA >> 20} MB")
+    data, depth = file.read(), 0
     try:
-        found = yaml.load(file.read(), Loader)
+        for event in yaml.parse(data, yaml.CBaseLoader):  # what is deep ends the loader, and us
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > archives.MAX_DEPTH:
+                raise Refused(f"more than {archives.MAX_DEPTH} lists deep")
+        # all values as text: a SID keeps its zeros, and a tag of Ruby's makes no object
+        found = yaml.load(data, yaml.CBaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Refused(f"it is no YAML that can be read ({type(error).__name__})") from None
     if not isinstance(found, dict):
@@ -309,12 +324,16 @@ def _metadata(file: File) -> dict[Any, Any]:
     return found
 
 
-def _moment(value: Any, zone: tzinfo) -> datetime | None:
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? ?(?:UTC|([Z+-][\d:]*))?")
+
+
+def _moment(value: object) -> datetime | None:
+    """A time as Ruby writes it: with as many digits of a second as it likes, and UTC if no zone."""
+    found = _TIME.fullmatch(str(value).strip())
     try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        return datetime.fromisoformat("{}T{}{}".format(*found.groups("Z"))) if found else None
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
 # Repositories -----------------------------------------------------------------------------------
@@ -324,7 +343,7 @@ def _repositories(path: Path, found: list[Path], known: Knowledge) -> Download:
     """Each repository's last commit; its folder is called by a student's login, or by
     `ASSIGNMENT-login`.
     """
-    download = Download(path, f"a folder of {len(found)} git repositories")
+    download = Download(path, f"git repositories ({len(found)})")
     for other in set(path.iterdir()) - {*found} if found != [path] else ():
         if other.name not in archives.LITTER:
             download.refused.add(other.name, "no git repository, as the others are")
@@ -387,7 +406,9 @@ def _notebooks(tree: Tree, known: Knowledge) -> Iterator[Handed]:
         files.append(_moved(file, path))
     for handed, files in students.values():
         moment = _newest(files)
-        yield Handed(handed.clue, files, _order(moment), moment, match=handed.match)
+        yield Handed(
+            handed.clue, files, _order(moment), moment, lasting=tree.is_zip, match=handed.match
+        )
 
 
 Recognise = Callable[[File], bool]

@@ -16,17 +16,19 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import IO
 
 from proctor.lms.archives import MAX_FILE, File, Refused, Tree
 
 SECONDS = 60  # for one command
 MEMORY = 2 << 30  # bytes of address space
 MAX_OBJECTS = 200_000  # files among a repository's objects
+MAX_TOGETHER = 128 << 20  # bytes of files that are read by one call
 MAX_LISTING = 32 << 20  # bytes of a listing of its files
 MAX_REFERENCES = 4 << 20
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -39,6 +41,24 @@ class Commit:
     when: datetime | None
     files: list[File] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of git's listing."""
+
+    mode: str
+    kind: str
+    blob: str
+    size: int | None  # None where git says BAD, or -
+    name: str
+
+    @classmethod
+    def of(cls, row: bytes) -> _Row:
+        about, _, name = row.partition(b"\t")
+        mode, kind, blob, size = about.decode().split()
+        shown = name.decode(errors="surrogateescape")
+        return cls(mode, kind, blob, int(size) if size.isdigit() else None, shown)
 
 
 def repositories(path: Path) -> list[Path]:
@@ -64,32 +84,32 @@ def read(path: Path) -> Commit:
     if place is None or not os.path.isdir(place) or os.path.islink(place):
         raise Refused("its .git is a file or a link that leads to another folder")
     objects = place / "objects"
-    _stays_inside(place, objects)
+    _stays_inside(objects)
     sha = _head(place)
     with _asking(objects, sha) as ask:
         head = ask("cat-file", "commit", sha).decode(errors="replace")
         committed = re.search(r"^committer .*> (\d{1,11}) [+-]\d{4}$", head, re.MULTILINE)
         when = datetime.fromtimestamp(int(committed[1]), UTC) if committed else None
         listing = ask("ls-tree", "-r", "-z", "-l", "--full-tree", sha)
+    rows = [_Row.of(row) for row in listing.split(b"\0")[:-1]]
     tree, commit = Tree(path), Commit(when)
-    for row in listing.split(b"\0")[:-1]:
-        about, _, raw = row.partition(b"\t")
-        mode, kind, blob, size = about.split()
-        name = raw.decode(errors="surrogateescape")
-        if kind != b"blob" or mode == b"120000":
-            tree.refused.add(name, "another repository" if kind != b"blob" else "a link")
-            continue
-        tree.take(name, int(size), when, partial(_blob, objects, blob.decode(), sha))
+    wanted = _together(rows)
+    for row in rows:
+        if row.kind != "blob" or row.mode == "120000":
+            tree.refused.add(row.name, "a link" if row.kind == "blob" else "another repository")
+        elif row.size is None:
+            tree.refused.add(row.name, "git cannot read it: it is damaged or missing")
+        else:
+            tree.take(row.name, row.size, when, partial(_blob, objects, sha, wanted, row.blob))
     commit.files = [file for file in tree.files if ".git" not in file.path.casefold().split("/")]
     commit.refused = [(", ".join(names), why) for why, (_, names) in tree.refused.reasons.items()]
     return commit
 
 
-def _stays_inside(place: Path, objects: Path) -> None:
+def _stays_inside(objects: Path) -> None:
     """Refuse a repository whose objects are not all its own."""
-    for name in ("commondir", "objects/info/alternates", "objects/info/http-alternates"):
-        if os.path.lexists(place / name):
-            raise Refused(f"its .git/{name} borrows from another repository")
+    if os.path.lexists(objects / "info" / "alternates"):
+        raise Refused("it borrows objects from another repository (.git/objects/info/alternates)")
     if not objects.is_dir() or os.path.islink(objects):
         raise Refused("its .git/objects is not its own")
     seen = 0
@@ -160,14 +180,20 @@ class _Ask:
             "LC_ALL": "C",
         }
 
-    def __call__(self, *words: str, most: int = MAX_LISTING) -> bytes:
+    def __call__(self, *words: str, most: int = MAX_LISTING, given: str = "") -> bytes:
         command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=", "--no-pager"]
         command += ["-c", "core.commitGraph=false", "-c", "core.multiPackIndex=false", *words]
+        with tempfile.TemporaryFile(dir=self.folder) as questions:
+            questions.write(given.encode())
+            questions.seek(0)
+            return self._answer(command, questions, most)
+
+    def _answer(self, command: list[str], questions: IO[bytes], most: int) -> bytes:
         with subprocess.Popen(
             command,
             cwd=self.folder,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            stdin=questions,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             preexec_fn=_bounded,
@@ -209,6 +235,40 @@ def _asking(objects: Path, sha: str) -> Iterator[_Ask]:
         yield ask
 
 
-def _blob(objects: Path, blob: str, sha: str) -> bytes:
+def _together(rows: Iterable[_Row]) -> tuple[str, ...]:
+    """The blobs that are read by one call: as many as there is room for."""
+    wanted, room = [], MAX_TOGETHER
+    for row in rows:
+        if row.size is not None and row.size <= min(room, MAX_FILE):
+            wanted.append(row.blob)
+            room -= row.size
+    return tuple(wanted)
+
+
+def _blob(objects: Path, sha: str, wanted: tuple[str, ...], blob: str) -> bytes:
+    """A blob: one of those that were read together, else by a call of its own."""
+    if (data := _blobs(objects, sha, wanted).get(blob)) is not None:
+        return data
     with _asking(objects, sha) as ask:
         return ask("cat-file", "blob", blob, most=MAX_FILE)
+
+
+@lru_cache(maxsize=1)  # of the repository whose files are being read
+def _blobs(objects: Path, sha: str, wanted: tuple[str, ...]) -> dict[str, bytes]:
+    """These blobs, as far as git gets: it ends at the first that is damaged."""
+    most = MAX_TOGETHER + MAX_LISTING
+    with _asking(objects, sha) as ask:
+        try:
+            data = ask("cat-file", "--batch", most=most, given="".join(f"{b}\n" for b in wanted))
+        except Refused:
+            return {}
+    found, at = {}, 0
+    while at < len(data):
+        head, _, _ = data[at : at + 200].partition(b"\n")
+        at += len(head) + 1
+        words = head.split()
+        if len(words) == 3:  # else it is missing
+            size = int(words[2])
+            found[words[0].decode()] = data[at : at + size]
+            at += size + 1
+    return found

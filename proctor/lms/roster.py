@@ -16,6 +16,8 @@ from proctor.record import gradebook
 
 FILE = "roster.csv"  # in the course's folder: taken where none is named
 
+NOBODY = "nobody on the roster has this name"
+
 # The columns by which an LMS knows a student, besides `id` and `lms_user_id`.
 LOGINS = (
     "email",
@@ -59,6 +61,7 @@ class Match:
 
     student: str | None
     why: str = ""
+    by: str = ""  # what it was found by: lms, id, login or name
 
 
 def plain(text: str) -> str:
@@ -98,10 +101,30 @@ class Roster:
         ):
             found: set[str] = set().union(*(self._by[kind].get(value, ()) for value in values))
             if len(found) == 1:
-                return Match(found.pop())
+                return Match(found.pop(), by=kind)
             if found:
                 return Match(None, f"{_listed(sorted(found))} may be meant")
-        return Match(None, "nobody on the roster has this name")
+        return Match(None, NOBODY)
+
+    def find_all(self, clues: Sequence[Clue]) -> list[Match]:
+        """Who is meant by each of these, who are different people: no student is meant by two. A
+        name yields to a number or a login.
+        """
+        matches = [self.find(clue) for clue in clues]
+        rivals: dict[str, list[Match]] = {}
+        for match in matches:
+            if match.student:
+                rivals.setdefault(match.student, []).append(match)
+        for student, rival in rivals.items():
+            sure = [match for match in rival if match.by != "name"]
+            if len(rival) > 1:
+                why = f"{len(rival)} of them have the name of {student}"
+                keep = sure[0] if len(sure) == 1 else None
+                matches = [
+                    Match(None, why) if match.student == student and match is not keep else match
+                    for match in matches
+                ]
+        return matches
 
     def ending(self, text: str) -> Match:
         """The student whose id or login is the longest that `text` ends with, after a `_`."""

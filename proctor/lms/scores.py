@@ -70,16 +70,21 @@ class Ledger:
                 "The gradebook has no score yet: run `proctor grade ASSIGNMENT` first."
             )
         self.roster = Roster.of(course, roster)
+        self._stores: dict[str, Store] = {}
 
     def result(self, assignment: str, student: str) -> Result | None:
         """The kept result of a student, with what to say of it."""
-        stored = Store(self.course.assignment(assignment)).load(student)
+        if assignment not in self.course.assignments:
+            return None
+        if assignment not in self._stores:
+            self._stores[assignment] = Store(self.course.assignment(assignment))
+        stored = self._stores[assignment].load(student)
         return stored.result if stored else None
 
     def due(self, assignment: str, student: str) -> tuple[Standing | None, str]:
         """A student's score, or why there is none to be handed back."""
         standing = self.standings[assignment].get(student)
-        result = self.result(assignment, student) if assignment in self.course.assignments else None
+        result = self.result(assignment, student)
         if result and result.status == "rejected" and not result.earlier:
             return None, f"rejected: {remark(result)}"
         if standing is None:
@@ -101,21 +106,22 @@ def opened(path: Path) -> Sheet:
 
 def save(sheet: Sheet, path: Path, output: Path | None) -> Path | None:
     """Write a changed file: to `output`, or in place with the old one beside it; where that is."""
+    target = (output or path).resolve()
+    if target == path.resolve():
+        output = None
     if output is None and not sheet.changed:
         return None
-    target = (output or path).resolve()
     backup = None
     try:
         if output is None:
             names = (f"{path.name}.bak{n or ''}" for n in range(1_000))
             backup = next(each for name in names if not (each := target.parent / name).exists())
             shutil.copy2(target, backup)
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=".scores-", delete=False
-        ) as file:
-            file.write(sheet.written())
-        shutil.copymode(path, file.name)
-        os.replace(file.name, target)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".scores-") as scratch:
+            made = Path(scratch, "made")
+            made.write_bytes(sheet.written())
+            shutil.copymode(path, made)
+            os.replace(made, target)
     except OSError as error:
         raise ProctorError(
             f"{target} cannot be written: {error.strerror}. Name another place with --output."
@@ -171,7 +177,7 @@ def value(text: str) -> float | None:
 
 def _points(score: Standing, possible: float | None, rules: Rules, where: str) -> float:
     """A score as the column counts. Raises CourseError if it counts otherwise, and not to scale."""
-    if possible is None or not score.max_score or abs(possible - score.max_score) < 1e-6:
+    if not possible or not score.max_score or abs(possible - score.max_score) < 1e-6:
         return score.score
     if not rules.scale:
         raise CourseError(
@@ -192,17 +198,12 @@ def _fill(
     locked: Mapping[int, str],
 ) -> dict[int, str]:
     """Put the scores that are due into a column; whose score each row has now."""
-    matches: dict[int, str] = {}
-    for row, clue in rows.items():
-        match = ledger.roster.find(clue)
-        if match.student is None:
-            filled.unmatched.append((clue.shown, match.why))
-        else:
-            matches[row] = match.student
+    matches = dict(zip(rows, ledger.roster.find_all([*rows.values()]), strict=True))
     told = {}
-    for row, student in matches.items():
-        if [*matches.values()].count(student) > 1:
-            filled.unmatched.append((rows[row].shown, f"several rows are matched with {student}"))
+    for row, match in matches.items():
+        student = match.student
+        if student is None:
+            filled.unmatched.append((rows[row].shown, match.why))
             continue
         standing, why = ledger.due(filled.assignment, student)
         if standing is None:
@@ -217,15 +218,20 @@ def _fill(
             filled.written.append((student, *moved))
         else:
             filled.same += 1
-    filled.absent = sorted({*ledger.standings[filled.assignment]} - {*matches.values()})
+    filled.absent = sorted(
+        {*ledger.standings[filled.assignment]} - {each.student for each in matches.values()}
+    )
     return told
 
 
 # Canvas -----------------------------------------------------------------------------------------
 
 _TITLE = re.compile(r"(.*?)\s*\((\d+)\)", re.DOTALL)
+_COMPUTED = re.compile(r"\b(?:Current|Final) (?:Score|Points|Grade)\b")  # Canvas drops them
 _READ_ONLY = "read only"
-_HEAD_ROWS = 4  # before the students: points possible, posting policies
+_LOGIN = re.compile("sis|login|mail|user")  # in a header: no number of Canvas's
+# The rows before the students: points possible, indented in any language, and posting policies.
+_HEAD = re.compile(r"\s|\Z|.*points possible", re.IGNORECASE)
 _TEST_STUDENT = {"studenttest", "teststudent"}
 
 
@@ -236,24 +242,21 @@ def canvas(ledger: Ledger, sheet: Sheet, rules: Rules) -> list[Filled]:
     Canvas writes its own headers in the teacher's language, so that places count: the student's
     name, Canvas's number, logins, and then the assignments as `Title (ID)`.
     """
-    titles = {
-        column: (parts[1], parts[2])
-        for column, name in enumerate(sheet.header)
-        if column > 1 and (parts := _TITLE.fullmatch(name))
-    }
-    if not titles:
-        raise CourseError(
-            "This is no export of Canvas's gradebook: no column is called 'Title (ID)'. In Canvas, "
-            "take Grades > Export > Export Entire Gradebook."
-        )
+    titles = {column: _title(name) for column, name in enumerate(sheet.header) if column > 1}
+    titles = {column: title for column, title in titles.items() if not _COMPUTED.search(title[0])}
     chosen = _canvas_columns(ledger, sheet, titles, rules)
-    every = range(1, len(sheet.rows))
-    head = {row for row in every if row <= _HEAD_ROWS and not sheet.value(row, 1).strip()}
-    rows = {}
-    for row in every:
-        name, lms, *others = (sheet.value(row, column).strip() for column in range(min(titles)))
-        if row not in head and (name or lms):
-            rows[row] = _canvas_clue(name, lms, others)
+    numbered = [column for column, (_, number) in titles.items() if number]
+    first = min([*numbered, *(column for _, column in chosen)])
+    kinds = [plain(name) for name in sheet.header[:first]]
+    canvas_id = kinds.index("id") if "id" in kinds else 0 if _LOGIN.search(kinds[1]) else 1
+    rows, head = {}, []
+    for row in range(1, len(sheet.rows)):
+        name, *others = (sheet.value(row, column) for column in range(first))
+        if not any(map(str.strip, others)) and _HEAD.match(name):
+            head.append(row)
+        else:
+            lms = others.pop(canvas_id - 1).strip() if canvas_id else ""
+            rows[row] = _canvas_clue(name.strip(), lms, [each.strip() for each in others])
     found = []
     for assignment, column in chosen:
         name = sheet.header[column]
@@ -270,6 +273,12 @@ def canvas(ledger: Ledger, sheet: Sheet, rules: Rules) -> list[Filled]:
         ]
         found.append(filled)
     return found
+
+
+def _title(header: str) -> tuple[str, str]:
+    """A column's title, and its number if it has one."""
+    found = _TITLE.fullmatch(header)
+    return (found[1], found[2]) if found else (header, "")
 
 
 def _canvas_clue(name: str, lms: str, others: Sequence[str]) -> Clue:
@@ -294,7 +303,8 @@ def _canvas_columns(
 ) -> list[tuple[str, int]]:
     """The assignments and their columns: never a new one."""
     names = [rules.assignment] if rules.assignment else [*ledger.standings]
-    shown = ", ".join(f"'{sheet.header[column]}'" for column in titles)
+    numbered = [sheet.header[column] for column, (_, number) in titles.items() if number]
+    shown = ", ".join(f"'{name}'" for name in numbered) or "none, of the form 'Title (ID)'"
     if rules.column:
         wanted = rules.column.strip()
         columns = [
@@ -335,8 +345,9 @@ def _canvas_columns(
 _IDENTIFIER = re.compile(r"\D*\d+")
 # "No" under "Grade can be changed", in the languages in which Moodle is used most.
 _NO = frozenset(
-    "no nein non não nao nee nei nej ne nie nem ei hayır нет ні не όχι nu ez いいえ 否 아니요 لا "
-    "không tidak".split()
+    plain(word)
+    for word in "no nein non não nao nee nei nej ne nie nem ei hayır нет ні не όχι nu ez いいえ "
+    "否 아니요 لا không tidak".split()
 )
 _COMMENT = re.compile(
     "feedback|comment|kommentar|coment|commento|retroal|rückmeldung|opmerking|palaute|komentar|"
@@ -367,7 +378,7 @@ def moodle(ledger: Ledger, sheet: Sheet, path: Path, rules: Rules) -> Filled:
     locked |= {
         row: "Moodle says that this grade cannot be changed"
         for row in rows
-        if plain(sheet.value(row, grade + 2)) in {*map(plain, _NO)}
+        if any(plain(sheet.value(row, grade + after)) in _NO for after in (2, 3, 4))
     }
     writing = _Column(sheet, grade, rows, [sheet.value(row, grade + 1).strip() for row in rows])
     clues = {row: _moodle_clue(sheet, row, grade) for row in rows}
@@ -401,7 +412,8 @@ def _moodle_grade(sheet: Sheet, rows: Sequence[int], named: str) -> int:
         found = [
             column
             for column in range(1, len(header) - 1)
-            if len(most := {value(sheet.value(row, column + 1)) for row in rows}) == 1
+            if all(value(sheet.value(row, column + 2)) is None for row in rows)
+            and len(most := {value(sheet.value(row, column + 1)) for row in rows}) == 1
             and (most.pop() or 0) > 0
             and all(
                 (text := sheet.value(row, column).strip()) in ("", "-") or value(text) is not None

@@ -15,6 +15,7 @@ from proctor.errors import CourseError
 
 SEPARATORS = ",;\t|"
 MAX_BYTES = 64 << 20
+MAX_CELLS = 2_000_000
 
 _BOMS = {
     codecs.BOM_UTF8: "utf-8",
@@ -46,11 +47,11 @@ class Sheet:
     def __post_init__(self) -> None:
         if len(self.data) > MAX_BYTES:
             raise CourseError(f"The file is larger than {MAX_BYTES >> 20} MB: that is no CSV file.")
-        self._bom, self._encoding, self._text = _decoded(self.data)
+        self.bom, self.encoding, self.text = _decoded(self.data)
         start, candidates = 0, SEPARATORS
-        if named := _SEPARATOR_LINE.match(self._text):
+        if named := _SEPARATOR_LINE.match(self.text):
             start, candidates = named.end(), named[1]
-        parsed = {mark: _parse(self._text, mark, start) for mark in candidates}
+        parsed = {mark: _parse(self.text, mark, start) for mark in candidates}
         self.separator = max(parsed, key=lambda mark: _plausible(parsed[mark]))
         self.rows = parsed[self.separator]
         if not self.rows:
@@ -80,14 +81,14 @@ class Sheet:
         parts, at = [], 0
         for (row, column), value in sorted(self._changes.items()):
             cell = self.rows[row][column]
-            parts += [self._text[at : cell.start], self._raw(row, column, value)]
+            parts += [self.text[at : cell.start], self._raw(row, column, value)]
             at = cell.end
-        parts.append(self._text[at:])
-        return self._bom + "".join(parts).encode(self._encoding)
+        parts.append(self.text[at:])
+        return self.bom + "".join(parts).encode(self.encoding)
 
     def _raw(self, row: int, column: int, value: str) -> str:
         """A value as it is written: quoted where it must be, and where the column's others are."""
-        known = value.encode(self._encoding, errors="replace").decode(self._encoding)
+        known = value.encode(self.encoding, errors="replace").decode(self.encoding)
         old = self.rows[row][column]
         others = [
             cells[column].quoted
@@ -131,13 +132,16 @@ def _parse(text: str, separator: str, start: int) -> list[list[Cell]]:
     )
     rows: list[list[Cell]] = []
     cells: list[Cell] = []
+    count = 0
     while start < len(text) or cells:
         found = pattern.match(text, start)
         assert found is not None  # it matches an empty cell anywhere
         inner, bare = found["inner"], found["bare"]
         value = bare if inner is None else inner.replace('""', '"') + bare
         cells.append(Cell(value, start, found.end("bare"), inner is not None))
-        start = found.end()
+        start, count = found.end(), count + 1
+        if count > MAX_CELLS:
+            raise CourseError(f"The file has more than {MAX_CELLS:,} cells.")
         if found["end"] != separator:
             rows.append(cells)
             cells = []
