@@ -21,6 +21,7 @@ from proctor.course.course import Assignment
 from proctor.lms import archives, collect, git, roster
 from proctor.lms.archives import Refused
 from proctor.lms.roster import Clue, Roster, Student
+from proctor.notebook.archive import packed
 from tests import handmade
 from tests import test_grading as mini
 from tests.handmade import NAME, copy_course
@@ -600,8 +601,30 @@ HOSTILE = {
         "leads out of the archive",
     ),
     "reserved after the LMS's part": (entry(MOODLE[:-1].encode() + b"nul"), "reserves its name"),
-    "a zip inside": (mine("work.zip"), "an archive inside the download"),
+    "no zip": (mine("work.zip"), "It is no zip file"),
+    "a zip in a zip": (
+        mine("work.zip", packed({"more.zip": packed({"a": b"x"}, b"")}, b"")),
+        "an archive inside what was handed in",
+    ),
+    "a slip in a zip": (
+        mine("work.zip", packed({"../../evil.ipynb": b"x"}, b"")),
+        "leads out of the archive",
+    ),
 }
+
+
+def test_what_proctor_submit_makes_arrives(assignment: Assignment, tmp_path: Path, said) -> None:
+    """A student uploads one zip file; what is in it counts as if it had been uploaded itself."""
+    files = {f"{NAME}.ipynb": ONE, "more.ipynb": notebook("more"), "numbers.csv": b"1,2\n"}
+    inside = packed(files, b"made by `proctor submit`")
+    path = archive(tmp_path / "x.zip", mine(f"{NAME}-submission.zip", inside))
+    assert run_collect(assignment, path) == 0, said()
+    [student] = who_handed_in(assignment)
+    for name, data in files.items():
+        assert submitted(assignment, student, name) == data
+    before = everything(assignment.course.root)
+    assert run_collect(assignment, path) == 0
+    assert everything(assignment.course.root) == before
 
 
 @pytest.mark.parametrize("case", HOSTILE)

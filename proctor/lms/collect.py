@@ -24,7 +24,15 @@ from proctor.course.course import Course
 from proctor.course.settings import setting
 from proctor.errors import CourseError, ProctorError, Rejected
 from proctor.lms import downloads
-from proctor.lms.archives import ARCHIVES, Refusals, Refused, checked, folded_path
+from proctor.lms.archives import (
+    ARCHIVES,
+    File,
+    Refusals,
+    Refused,
+    checked,
+    folded_path,
+    opened,
+)
 from proctor.lms.downloads import Download, Handed, Knowledge
 from proctor.lms.roster import Roster
 from proctor.notebook.cells import nbgrader, parse
@@ -175,8 +183,7 @@ class _Desk:
         files: dict[str, bytes] = {}
         places: set[str] = set()
         room = MAX_STUDENT
-        # notebooks first: nothing else shall cost one its place
-        for file in sorted(handed.files, key=lambda file: not file.path.lower().endswith(".ipynb")):
+        for file in self._files(handed, refused):
             name = f"{shown}: {file.path}"
             try:  # an LMS's own part of the name is off: what is left has to be a name, too
                 path = checked(file.path)
@@ -186,7 +193,7 @@ class _Desk:
             if self._ignored(PurePosixPath(path).parts):
                 continue
             if file.path.lower().endswith(ARCHIVES):
-                refused.add(name, "an archive inside the download: unpack it, and collect that")
+                refused.add(name, "an archive inside what was handed in: unpack it, collect that")
             elif len(files) >= MAX_STUDENT_FILES:
                 refused.add(name, f"beyond {MAX_STUDENT_FILES:,} files of one student")
             elif file.size > room:
@@ -209,6 +216,32 @@ class _Desk:
         if not pieces and not homeless and handed.files:
             refused.add(shown, "no notebook was handed in")
         return pieces
+
+    def _files(self, handed: Handed, refused: Refusals) -> Iterator[File]:
+        """The files of a hand-in; for a zip file, such as `proctor submit` makes, what is in it.
+
+        Notebooks come first: nothing else shall cost one its place. A file of an archive can be
+        read until the next one is asked for.
+        """
+
+        def later(file: File) -> bool:
+            return not file.path.lower().endswith(".ipynb")
+
+        zipped = [file for file in handed.files if file.path.lower().endswith(".zip")]
+        yield from sorted((file for file in handed.files if file not in zipped), key=later)
+        for file in zipped:
+            name = f"{handed.clue.shown}: {file.path}"
+            with tempfile.TemporaryDirectory(prefix="proctor-collect-") as folder:
+                copy = Path(folder, "handed-in.zip")
+                try:
+                    copy.write_bytes(file.read())
+                    tree = opened(copy, UTC)
+                except Refused as error:
+                    refused.add(name, str(error))
+                    continue
+                for why, (count, names) in tree.refused.reasons.items():
+                    refused.add(f"{name}: {', '.join(names)} ({count:,})", why)
+                yield from sorted(tree.files, key=later)
 
     def _ignored(self, parts: Sequence[str]) -> bool:
         left_out = [".*", *CACHES, *setting(self.course.config, "CourseDirectory", "ignore", [])]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import shutil
 import subprocess
 import tempfile
@@ -196,7 +195,7 @@ class _Ask:
             stdin=questions,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            preexec_fn=_bounded,
+            preexec_fn=_bounded if os.name == "posix" else None,
         ) as process:
             clock = threading.Timer(SECONDS, process.kill)
             clock.start()
@@ -216,6 +215,8 @@ class _Ask:
 
 
 def _bounded() -> None:
+    import resource  # which Windows has not
+
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
