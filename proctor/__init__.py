@@ -44,8 +44,8 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def configure(config: Any) -> None:
-    """Let nbgrader's `autograde`, `generate_assignment`, `generate_feedback` and `validate` work
-    with proctor.
+    """Let nbgrader's `autograde`, `generate_assignment`, `generate_feedback`, `validate` and
+    `export` work with proctor.
 
     Call it in nbgrader_config.py: `proctor.configure(c)`. It sets these traits, and no more.
     """
@@ -71,3 +71,4 @@ def configure(config: Any) -> None:
     # validates a notebook is told of the visible checks alone, as by `proctor check`.
     config.Validator.Execute.skip_cells_with_tag = "hidden-tests"
     config.GenerateAssignment.exporter_class = "proctor.author.generate.ReleaseExporter"
+    config.ExportApp.plugin_class = "proctor.record.grades.GradesWithStatus"

@@ -55,22 +55,27 @@ def make_course(root: Path) -> Path:
     mini.make_course(root)
     config = root / "nbgrader_config.py"
     config.write_text(config.read_text() + LATE_RULE)
-    assignment = Course.load(root).assignment(NAME)
+    release(Course.load(root).assignment(NAME), DUE)
+    return root
+
+
+def release(assignment: Assignment, due: datetime | None = None) -> None:
+    """Enter an assignment in the gradebook, as `nbgrader generate_assignment` does."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with Gradebook(assignment.course.db_url, "mini") as book:
-        book.add_assignment(NAME, duedate=DUE)
+    with book(assignment) as gradebook:
+        gradebook.add_assignment(assignment.name, duedate=due)
         for template in assignment.templates:
-            book.add_notebook(template.name, NAME)
+            gradebook.add_notebook(template.name, assignment.name)
             for name, cell in template.owned.items():
                 meta, kind = nbgrader(cell), cell["cell_type"]
-                place = name, template.name, NAME
+                place = name, template.name, assignment.name
                 if meta["grade"]:
-                    book.add_grade_cell(*place, max_score=meta["points"], cell_type=kind)
+                    gradebook.add_grade_cell(*place, max_score=meta["points"], cell_type=kind)
                 if meta["solution"]:
-                    book.add_solution_cell(*place)
+                    gradebook.add_solution_cell(*place)
                 source = template.stubs.get(name, cell["source"])
-                book.add_source_cell(*place, source=source, cell_type=kind, locked=is_locked(meta))
-    return root
+                locked = is_locked(meta)
+                gradebook.add_source_cell(*place, source=source, cell_type=kind, locked=locked)
 
 
 def copy_course(made: Path, root: Path) -> Assignment:
@@ -149,9 +154,39 @@ def pending(assignment: Assignment, *students: str, levels: list[str] | None = N
 
 
 def book(assignment: Assignment) -> Gradebook:
-    return Gradebook(assignment.course.db_url, "mini")
+    return Gradebook(assignment.course.db_url, assignment.course.course_id)
 
 
 def notebook(path: Path) -> dict[str, object]:
     found: dict[str, object] = json.loads(path.read_text())
     return found
+
+
+def a_student_in_each_state(root: Path) -> Path:
+    """The course with a roster: ada is graded, bob late and to be graded by hand, eve not graded,
+    joe rejected, and ivy has handed in nothing.
+    """
+    make_course(root)
+    assignment = Course.load(root).assignment(NAME)
+    with book(assignment) as gradebook:
+        for name, first, last in (("ada", "Ada", "Zorn"), ("bob", "Bob", "Abel"), ("ivy", "", "")):
+            gradebook.add_student(name, first_name=first, last_name=last, email=f"{name}@x.example")
+    hand_in(assignment, "ada", "2026-01-31 12:00:00 UTC")
+    hand_in(assignment, "bob", "2026-02-01 02:30:00 UTC")  # late
+    hand_in(assignment, "eve")
+    (assignment.course.folder("submitted", "joe", NAME)).mkdir(parents=True)
+    hidden = "TestTotal::test_once", "TestTotal::test_length", "TestMean::test_mean", "test_largest"
+    record(
+        assignment,
+        graded(assignment, "ada"),
+        graded(assignment, "bob", hidden),
+        graded(assignment, "joe"),
+    )
+    with book(assignment) as gradebook:
+        for each in gradebook.notebook_submissions(NAME, NAME):
+            if each.student.id == "ada":
+                for grade in each.grades:
+                    if grade.needs_manual_grade:
+                        grade.manual_score, grade.needs_manual_grade = 1.5, False
+        gradebook.db.commit()
+    return root

@@ -11,13 +11,14 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from proctor.course.course import Assignment
+from proctor.course.course import Assignment, Course
 from proctor.course.stack import Modules
 from proctor.errors import ProctorError
 from proctor.notebook.files import SubmissionFiles
@@ -38,12 +39,17 @@ class Stored:
     timestamp: str | None = None
 
 
+def folder(course: Course, assignment: str) -> Path:
+    """Where an assignment's results are kept."""
+    return course.root / ".proctor" / assignment
+
+
 class Store:
     """The results of one assignment."""
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
-        self.folder = assignment.course.root / ".proctor" / assignment.name
+        self.folder = folder(assignment.course, assignment.name)
         settings = assignment.course.settings
         values = sorted(settings.trait_values(config=True).items())  # not where the course stands
         self.around = repr((assignment.fingerprint, assignment.versions, values))
@@ -62,19 +68,7 @@ class Store:
 
     def load(self, student: str) -> Stored | None:
         """The last result of a student; None if there is none, or what is there was damaged."""
-        try:
-            text = (self.folder / f"{student}.json").read_text(encoding="utf-8")
-            found = json.loads(text, parse_constant=_refuse)
-            tests = found["result"]["tests"]
-            if not _fits(tests, list[dict[str, Any]]):
-                raise TypeError("tests")
-            tests = [_typed(TestResult, test) for test in tests]
-            result = _typed(Result, found["result"] | {"tests": tests})
-            comments = {(notebook, cell): text for notebook, cell, text in found["comments"]}
-            stored = _typed(Stored, found | {"result": result, "comments": comments})
-            return stored if result.student == student else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
+        return load(self.folder, student)
 
     def save(self, stored: Stored) -> None:
         """Write a result: all of it, or nothing."""
@@ -109,14 +103,36 @@ class Store:
             yield
 
 
+def load(folder: Path, student: str) -> Stored | None:
+    """The last result of a student in the store that is this folder; as `Store.load`."""
+    try:
+        text = (folder / f"{student}.json").read_text(encoding="utf-8")
+        found = json.loads(text, parse_constant=_refuse)
+        tests = found["result"]["tests"]
+        if not _fits(tests, list[dict[str, Any]]):
+            raise TypeError("tests")
+        tests = [_typed(TestResult, test) for test in tests]
+        result = _typed(Result, found["result"] | {"tests": tests})
+        comments = {(notebook, cell): text for notebook, cell, text in found["comments"]}
+        stored = _typed(Stored, found | {"result": result, "comments": comments})
+        return stored if result.student == student else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def _typed(cls: type[T], values: dict[str, Any]) -> T:
     """An instance of this dataclass; raises TypeError where a value is not of its field's type."""
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     known = {name: value for name, value in values.items() if name in hints}
     for name, value in known.items():
         if not _fits(value, hints[name]):
             raise TypeError(f"{cls.__name__}.{name}")
     return cls(**known)
+
+
+_hints: Callable[[Any], dict[str, Any]] = cache(
+    get_type_hints
+)  # the same for the results of a whole class
 
 
 def _fits(value: Any, hint: Any) -> bool:
