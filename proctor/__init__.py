@@ -10,6 +10,7 @@ The wings, in the order in which a submission passes them:
     record      the graded notebook, the kept result, the gradebook
     report      a table, JSON, JUnit or Markdown, and what services take
     lms         learning management systems: submissions from them, scores and graders to them
+    survey      a class as a whole: the instructor's page
 
 Below them lie `processes` (a fork server, and the frames that cross the boundary) and `jail`. At
 the top stand the doors: `cli` is the command `proctor`, `run` the same as a function,

@@ -27,6 +27,7 @@ MAY = {
     "record": {"verdict", "course", "notebook"},
     "report": {"verdict"},
     "lms": {"verdict", "course", "notebook", "record", "report"},
+    "survey": {"report", "record", "course", "notebook", "verdict"},
     "author": {"grade", "course", "notebook", "verdict"},
     "student": {
         *("author", "grade", "course", "notebook", "report", "verdict"),

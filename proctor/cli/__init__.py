@@ -10,7 +10,16 @@ from typing import Any
 import click
 
 from proctor import __version__
-from proctor.cli import author, bundle, grading, handin, lms, prerequisites, student
+from proctor.cli import (
+    author,
+    bundle,
+    grading,
+    handin,
+    instructor,
+    lms,
+    prerequisites,
+    student,
+)
 from proctor.cli.options import complain
 from proctor.errors import CourseError, ProctorError
 
@@ -23,6 +32,7 @@ def commands() -> None:
 
 for _command in (
     grading.grade,
+    instructor.report,
     student.check,
     author.init,
     author.new,
