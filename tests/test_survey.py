@@ -209,6 +209,26 @@ def test_what_a_survey_says(assignment: Assignment) -> None:
     assert "again" in " ".join(page.to_do(again))
 
 
+def test_what_was_given_is_no_sign_where_nbgraders_cells_are_all_that_is_known(
+    assignment: Assignment,
+) -> None:
+    """A course whose test cells run in process: the gradebook has no cell without metadata."""
+    root = assignment.course.root
+    config = root / "nbgrader_config.py"
+    config.write_text(config.read_text() + "\nc.Proctor.checks = 'in process'\n")
+    given = {"cell_type": "code", "id": "given", "metadata": {}, "source": CODE}
+    for path in [
+        *root.glob(f"source/{NAME}/{NAME}.ipynb"),
+        *root.glob(f"submitted/*/*/{NAME}.ipynb"),
+    ]:
+        notebook = json.loads(path.read_text())
+        notebook["cells"].append(given | {"outputs": [], "execution_count": None})
+        path.write_text(json.dumps(notebook))
+    found = gather.survey(Course.load(root).assignment(NAME))
+    assert sum(CODE.strip() in code for code in found.codes.values()) == 3
+    assert found.pairs == []
+
+
 # The command --------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from statistics import mean
 
 from proctor.course.course import Assignment, Course
 from proctor.errors import Rejected
+from proctor.notebook.template import Stubs, Template, read
 from proctor.record.roster import Gradable, Participant, reading
 from proctor.record.store import Store
 from proctor.report.remarks import misconceptions
@@ -54,7 +55,11 @@ def survey(assignment: Assignment, watch: Watch = lambda *_: None) -> Survey:
         participants = roster.participants(found)
     counted = misconceptions([each.result for each in participants if each.result]).most_common()
     codes, changed = _submissions(assignment, participants, watch)
-    released = "\n\n".join(map(similar.released_code, assignment.templates))
+    given: list[Template] = [*assignment.templates]
+    if any(template.in_process for template in given):  # they have nbgrader's own cells only
+        stubs = Stubs.of(assignment.course.config)
+        given += [read(path, None, stubs) for path in assignment.notebooks]
+    released = "\n\n".join(map(similar.released_code, given))
     return Survey(
         assignment.course,
         found,
