@@ -20,6 +20,7 @@ from typing import Any
 
 from nbgrader.api import Grade
 
+from proctor.author.solutions import REFERENCE, Solution
 from proctor.course.course import Assignment
 from proctor.notebook.cells import HIDDEN, nbgrader
 from proctor.record.gradebook import Book, Entry
@@ -27,7 +28,6 @@ from proctor.record.recorder import scores_by_cell
 from proctor.record.store import Store, Stored
 from proctor.verdict import Result
 from tests import classroom, handmade
-from tests.classroom import Solution
 
 NAME = "01_tensor"
 REVERSED = "Reductions"
@@ -120,7 +120,7 @@ def make_class(root: Path, students: int = 300, seed: int = 7) -> Assignment:
         if number % 29 == 3:  # handed in nothing
             continue
         mistakes = [w for w in draw.sample(wrong, 2) if draw.random() < 0.35]
-        found = own_way(classroom.solved(NAME, mistakes[0] if mistakes else None), draw)
+        found = own_way(classroom.solved(NAME, mistakes[0] if mistakes else REFERENCE), draw)
         if number in (10, 11):
             copied = handed_in[people[number - 5][0]]
             found = renamed(copied) if number == 10 else copied
