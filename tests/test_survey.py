@@ -25,7 +25,7 @@ from proctor.record.gradebook import Place
 from proctor.record.roster import Item, Participant, Person
 from proctor.survey import gather, items, page, similar
 from proctor.survey.items import BROKEN, EASY_FLAG, HARD_FLAG, WEAK_FLAG, analyse
-from tests import classroom, handmade
+from tests import classroom, handmade, made_class
 from tests.handmade import NAME, graded, hand_in, record
 
 # Figures of grade cells ---------------------------------------------------------------------------
@@ -297,6 +297,19 @@ def test_what_goes_wrong_is_said(assignment: Assignment, run: Any, tmp_path: Pat
     (tmp_path / "file").write_text("")
     status, said = run(NAME, "--course", root, "--output", tmp_path / "file" / "x.html")
     assert status == 1 and "cannot be written" in said
+
+
+# A whole class ----------------------------------------------------------------------------------
+
+
+def test_planted_faults_of_a_class_are_found(tmp_path: Path) -> None:
+    found = gather.survey(made_class.make_class(tmp_path / "course", students=60))
+    broken = [each.item.cell for each in found.analysis.figures if BROKEN in each.flags]
+    assert broken == [made_class.REVERSED]
+    pairs = sorted(sorted((pair.one, pair.other)) for pair in found.pairs)
+    assert pairs == [["s006", "s011"], ["s007", "s012"]]
+    assert found.having("missing") and found.having("rejected") and found.late
+    assert found.suspicious and found.misconceptions and not found.changed
 
 
 # What is a student's does nothing -----------------------------------------------------------------
