@@ -35,7 +35,7 @@ from proctor.grade import as_nbgrader
 from proctor.notebook import cells
 from proctor.notebook import outputs as outputs_of
 from proctor.notebook.template import Stubs
-from proctor.record.autograded import DECIDED
+from proctor.record.points import DECIDED
 from proctor.verdict import Word, first_word
 
 Notebook = dict[str, Any]

@@ -510,7 +510,7 @@ def test_standard_output_is_one_object_with_every_key(graded: Graded) -> None:
         for test in each["tests"]:
             assert {*test} == {
                 *("name", "notebook", "cell", "points", "max_points", "status", "message"),
-                *("misconception", "decided"),
+                *("misconception", "decided", "title", "reached"),
             }
 
 
@@ -616,7 +616,7 @@ MEAN_LOST = ALL - 6  # everything of `mean`
         # What only ends its cell takes nothing else with it.
         ("sys-exit", MEAN_LOST, "Your notebook defines no 'mean'."),
         ("hog", MEAN_LOST, "Your notebook defines no 'mean'."),
-        ("unclosed", FIRST_LOST, "Mend cell 'total', line 2: '(' was never closed. The sum is"),
+        ("unclosed", FIRST_LOST, "Mend cell 'total', line 2: '(' was never closed.\nThe sum is"),
         ("unclosed-eval", MEAN_LOST, "Your notebook defines no 'mean'."),
         ("loud", ALL, ""),
         ("deep", FIRST_LOST, "Your code raised RecursionError."),
@@ -702,14 +702,14 @@ def test_messages_of_hidden_tests_say_only_what_they_should(graded: Graded) -> N
         if "test_" in test["name"] and test["message"]
     }
     pattern = (
-        r"(Mend cell 'total', line 2: '\(' was never closed\. )?"
+        r"(Mend cell 'total', line 2: '\(' was never closed\.\n)?"
         r"(The [a-z ]+\.)( Tried on whole numbers\.)?"
-        r"( Your code raised (TimeoutError|RecursionError|RuntimeError|ValueError|Exception"
+        r"(\nYour code raised (TimeoutError|RecursionError|RuntimeError|ValueError|Exception"
         r"|NotImplementedError)\."
-        r"| Your notebook defines no '\w+'\."
-        r"| It could not be tested: the (code|process) [a-z ]+\."
-        r"| The first number is missing: where does the loop begin\?)?"
-        r"|Not reached\.|The notebook (is missing|is larger than 10 MB: [a-z ]+)\."
+        r"|\nYour notebook defines no '\w+'\."
+        r"|\nIt could not be tested: the (code|process) [a-z ]+\."
+        r"|\nThe first number is missing: where does the loop begin\?)?"
+        r"|Not reached(: [^\n]+)?\.|The notebook (is missing|is larger than 10 MB: [a-z ]+)\."
     )
     assert [message for message in told if not re.fullmatch(pattern, message)] == []
     assert len(told) > 12
@@ -729,9 +729,9 @@ def test_nothing_of_a_hidden_test_is_shown_anywhere(graded: Graded) -> None:
 def test_a_thief_cannot_read_inputs_out_of_exceptions(graded: Graded) -> None:
     messages = [t["message"] for t in graded.submissions["thief"]["tests"] if t["cell"] == "Total"]
     assert set(messages) == {
-        "The sum takes every number once. Tried on whole numbers. Your code raised ValueError.",
-        "The sum is right for any length. Your code raised ValueError.",
-        "The sum of one number is this number. Your code raised ValueError.",
+        "The sum takes every number once. Tried on whole numbers.\nYour code raised ValueError.",
+        "The sum is right for any length.\nYour code raised ValueError.",
+        "The sum of one number is this number.\nYour code raised ValueError.",
     }
 
 

@@ -1,0 +1,146 @@
+"""A real browser for tests: opens a page without a network, listens to what it does, asks axe-core
+what people could not use of it, and takes pictures.
+
+Chromium is the system's own (Debian: apt-get install chromium). axe-core is a file of npm's:
+`make axe` fetches it into build/, where .ci/run has it fetched, too. Where either is missing, a
+test is skipped and says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.classroom import ROOT
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()
+AXE = ROOT / "build/npm/node_modules/axe-core/axe.min.js"
+LOCAL = ("file:", "data:", "about:", "blob:")
+
+
+class Missing(Exception):
+    """What is not installed, and how to get it."""
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """The browser. Raises Missing."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise Missing("playwright is not installed") from None
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        raise Missing("no Chromium (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The browser, for tests: `from tests.browser import browser  # noqa: F401`."""
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = stack.enter_context(chromium())
+        except Missing as error:
+            pytest.skip(str(error))
+        yield opened
+
+
+@dataclass
+class Tab:
+    """A page that is open, and what it has done: what it asked of a network, errors, dialogs."""
+
+    page: Any
+    requests: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def axe(self, *impacts: str) -> list[str]:
+        """What axe-core has against the page, a line for each rule; of all impacts if none is
+        named. Raises Missing.
+        """
+        if not AXE.exists():
+            raise Missing("axe-core is not there: make axe")
+        # by the debugger, which the page's own policy does not concern
+        self.page.evaluate(AXE.read_text())
+        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            f"{each['impact']} {each['id']}: {each['nodes'][0]['html'][:200]}"
+            for each in found["violations"]
+            if not impacts or each["impact"] in impacts
+        ]
+
+
+@contextlib.contextmanager
+def opened(
+    browser: Any, address: str | Path, *, offline: bool = True, **options: Any
+) -> Iterator[Tab]:
+    """A page in a tab of its own, without a network unless it is needed.
+
+    Options are playwright's for a context: `color_scheme`, `viewport`, `device_scale_factor`.
+    """
+    context = browser.new_context(**options)
+    tab = Tab(context.new_page())
+
+    def asked(route: Any) -> None:
+        address = route.request.url
+        if address.startswith(LOCAL) or not offline:
+            route.continue_()
+        else:
+            tab.requests.append(address)
+            route.abort()
+
+    def dialog(box: Any) -> None:
+        tab.said.append(f"dialog {box.message}")
+        box.dismiss()
+
+    try:
+        context.route("**/*", asked)
+        tab.page.on("dialog", dialog)
+        target = address.as_uri() if isinstance(address, Path) else address
+        tab.page.goto(target, wait_until="load")
+        yield tab
+    finally:
+        context.close()
+
+
+def picture(tab: Tab, path: Path, whole: bool = True) -> None:
+    """A PNG of the page, or of its first screen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tab.page.screenshot(path=str(path), full_page=whole)
+
+
+def fetch_axe() -> None:
+    """By npm, whose answer is kept in the folder that `make clean` clears."""
+    if AXE.exists():
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        raise SystemExit("npm is missing: axe-core is not fetched, and its tests are skipped.")
+    folder = AXE.parents[2]
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder)]
+    done = subprocess.run([*command, f"axe-core@{AXE_VERSION}"], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"axe-core could not be fetched: {done.stderr.strip()[-300:]}")
+
+
+AXE_VERSION = "4.11.0"
+
+if __name__ == "__main__":
+    fetch_axe()
