@@ -131,7 +131,7 @@ def label(test: TestResult) -> str:
     case = re.search(r"\[(.+)\]$", test.name)
     if not test.title or case is None or test.title.endswith(case[0]):
         return test.title or test.name
-    return f"{test.title} ({case[1]})"
+    return f"{test.title.rstrip('.')} ({case[1]})"
 
 
 def number(value: float) -> str:

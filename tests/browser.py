@@ -1,16 +1,15 @@
 """A real browser for tests: opens a page without a network, listens to what it does, asks axe-core
 what people could not use of it, and takes pictures.
 
-Chromium is the system's own (Debian: apt-get install chromium). axe-core is a file of npm's:
-`make axe` fetches it into build/, where .ci/run has it fetched, too. Where either is missing, a
-test is skipped and says so.
+Chromium is the system's own (Debian: apt-get install chromium). axe-core comes from npm:
+`make axe` fetches it into build/, `make test` does so, too. Where either is missing, a test is
+skipped and says so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,12 +24,15 @@ ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync"
 ).split()
-AXE = ROOT / "build/npm/node_modules/axe-core/axe.min.js"
+AXE = ROOT / "build/axe/node_modules/axe-core/axe.min.js"
 LOCAL = ("file:", "data:", "about:", "blob:")
 
 
 class Missing(Exception):
     """What is not installed, and how to get it."""
+
+
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not there: make axe")
 
 
 @contextlib.contextmanager
@@ -53,7 +55,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """The browser, for tests: `from tests.browser import browser  # noqa: F401`."""
+    """The browser, for tests."""
     with contextlib.ExitStack() as stack:
         try:
             opened = stack.enter_context(chromium())
@@ -72,10 +74,8 @@ class Tab:
 
     def axe(self, *impacts: str) -> list[str]:
         """What axe-core has against the page, a line for each rule; of all impacts if none is
-        named. Raises Missing.
+        named. A test that asks is marked `needs_axe`.
         """
-        if not AXE.exists():
-            raise Missing("axe-core is not there: make axe")
         # by the debugger, which the page's own policy does not concern
         self.page.evaluate(AXE.read_text())
         found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
@@ -123,24 +123,3 @@ def picture(tab: Tab, path: Path, whole: bool = True) -> None:
     """A PNG of the page, or of its first screen."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tab.page.screenshot(path=str(path), full_page=whole)
-
-
-def fetch_axe() -> None:
-    """By npm, whose answer is kept in the folder that `make clean` clears."""
-    if AXE.exists():
-        return
-    npm = shutil.which("npm")
-    if npm is None:
-        raise SystemExit("npm is missing: axe-core is not fetched, and its tests are skipped.")
-    folder = AXE.parents[2]
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder)]
-    done = subprocess.run([*command, f"axe-core@{AXE_VERSION}"], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"axe-core could not be fetched: {done.stderr.strip()[-300:]}")
-
-
-AXE_VERSION = "4.11.0"
-
-if __name__ == "__main__":
-    fetch_axe()

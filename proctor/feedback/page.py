@@ -141,6 +141,7 @@ class Page:
     advice: str
     shown: int  # failed tests that show the misconception
     failed: int
+    tried: int  # of these, where something was written
     passed: int
     unreached: int
     stopped: list[tuple[str, str]]  # why tests were not reached, with the anchor of the cell
@@ -170,9 +171,9 @@ class _Maker:
         self.plain = info.get("name") == "text"  # too heavy for colours
         self.anchors: dict[str, str] = {}
         self.found = {
-            nbgrader(cell)["grade_id"]: told
+            nbgrader(cell)["grade_id"]: decided
             for cell in self.cells
-            if nbgrader(cell).get("grade") and (told := results(cell.get("outputs")))
+            if nbgrader(cell).get("grade") and (decided := results(cell.get("outputs")))
         }
         told = [*self.found.values()]
         self.syntax_errors = [*dict.fromkeys(e for each in told for e in each["syntax_errors"])]
@@ -239,6 +240,12 @@ class _Maker:
             advice=advice,
             shown=shown,
             failed=count["failed"],
+            tried=sum(
+                row.outcome == "failed"
+                for section in sections
+                if not section.blank
+                for row in section.rows
+            ),
             passed=count["passed"],
             unreached=count["not reached"],
             stopped=[(note, self.anchor_of(note)) for note in stopped] if count["not reached"] else [],

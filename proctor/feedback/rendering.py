@@ -34,6 +34,11 @@ _ATTRIBUTES |= {tag: {"class"} for tag in ("div", "pre", "code", "span")}
 _ATTRIBUTES["input"] = {"type", "checked", "disabled"}  # a list of things to do
 
 
+_PICTURE = re.compile(r'<img((?:\s+[\w-]+="[^"]*+")*+)\s*/?>')
+_EMPTY_LINK = re.compile(r'<a(?:\s+[\w-]+="[^"]*+")*+>\s*+</a>')
+DRAWN = "What this cell has drawn"
+
+
 def _attribute(tag: str, name: str, value: str) -> str | None:
     if tag == "img" and name == "src" and not value.startswith("data:image/"):
         return None
@@ -42,21 +47,28 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
     if tag == "input" and name == "type" and value != "checkbox":
         return None
     if tag == "img" and name == "alt" and not value:
-        return "What this cell has drawn"
+        return DRAWN
     return value
 
 
 def harmless(text: str) -> Markup:
     """HTML on an allow list; pictures only where they stand in it themselves."""
-    return Markup(
-        nh3.clean(
-            text,
-            tags=_TAGS,
-            attributes=_ATTRIBUTES,
-            attribute_filter=_attribute,
-            url_schemes={"http", "https", "mailto", "data"},
-        )
+    clean = nh3.clean(
+        text,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        attribute_filter=_attribute,
+        url_schemes={"http", "https", "mailto", "data"},
     )
+    # what is left of a picture from elsewhere, and of a link that showed nothing else
+    return Markup(_EMPTY_LINK.sub("", _PICTURE.sub(_picture, clean)))
+
+
+def _picture(found: re.Match[str]) -> str:
+    attributes = found[1]
+    if ' src="' not in attributes:
+        return ""
+    return f"<img{attributes}>" if ' alt="' in attributes else f'<img{attributes} alt="{DRAWN}">'
 
 
 def formula(source: str, display: bool) -> Markup:
@@ -164,9 +176,7 @@ def output(found: Mapping[str, Any]) -> Markup:
     for mime in ("image/png", "image/jpeg", "image/gif"):
         if mime in data:
             picture = re.sub(r"\s", "", str(data[mime]))
-            return Markup('<img alt="What this cell has drawn" src="data:{};base64,{}">').format(
-                mime, picture
-            )
+            return Markup('<img alt="{}" src="data:{};base64,{}">').format(DRAWN, mime, picture)
     if data.get("text/html"):
         return _folded(harmless(str(data["text/html"])[: 10 * MAX_SHOWN]))
     if data.get("text/markdown"):

@@ -43,9 +43,9 @@ def points(
     if any(test.decided == "student" for test in tests):
         table += f"<p>{DECIDED}</p>"
     results = {
-        "tests": [{name: value for name, value in _kept(test).items() if value} for test in tests],
-        "syntax_errors": [*syntax_errors],
-        "notes": [*notes],
+        "tests": [*map(_kept, tests)],
+        "syntax_errors": [*map(sanitise.text_of, syntax_errors)],
+        "notes": [*map(sanitise.text_of, notes)],
     }
     return {
         "output_type": "execute_result",
@@ -62,21 +62,30 @@ def points(
 
 def results(outputs: Any) -> dict[str, Any] | None:
     """What `points` has put into the first output of a grade cell; None if it did not write it."""
-    first = outputs[0] if outputs else {}
-    found = first.get("data", {}).get(RESULTS)
-    if first.get("output_type") != "execute_result" or not isinstance(found, dict):
+    try:
+        [first, *_] = outputs
+        if first["output_type"] != "execute_result":
+            return None
+        found = first["data"][RESULTS]
+        tests = [
+            TestResult(**{"points": 0.0, "max_points": 0.0, **kept}) for kept in found["tests"]
+        ]
+        return {
+            "tests": tests,
+            "syntax_errors": [*map(str, found["syntax_errors"])],
+            "notes": [*map(str, found["notes"])],
+        }
+    except (TypeError, ValueError, KeyError):
         return None
-    tests = []
-    for kept in found["tests"]:
-        kept = {"points": 0.0, "max_points": 0.0, "reached": not kept.get("unreached")} | kept
-        kept.pop("unreached", None)
-        tests.append(TestResult(**kept))
-    return {**found, "tests": tests}
 
 
 def _kept(test: TestResult) -> dict[str, Any]:
-    kept = {name: value for name, value in vars(test).items() if name not in ("detail", "reached")}
-    return kept | {"unreached": not test.reached}
+    kept = {
+        name: sanitise.text_of(value) if isinstance(value, str) else value
+        for name, value in vars(test).items()
+        if name != "detail"  # for the suite's author only
+    }
+    return {name: value for name, value in kept.items() if value or name == "reached"}
 
 
 def _table(tests: Sequence[TestResult]) -> str:
@@ -95,10 +104,10 @@ def _row(test: TestResult) -> str:
     sign, colour = SIGNS[word]
     told = f"<strong>{sanitise.escaped(label(test))}</strong>"
     if test.message:
-        lines = "<br>".join(map(sanitise.escaped, without_title(test).split("\n")))
-        told += f"<br>{lines}"
+        said = sanitise.escaped(without_title(test))
+        told += f'<div style="white-space: pre-wrap">{said}</div>'
     if test.misconception:
-        told += f"<br><em>Misconception: {sanitise.escaped(test.misconception)}</em>"
+        told += f"<em>Misconception: {sanitise.escaped(test.misconception)}</em>"
     return (
         f'<tr><td style="{_CELL}; white-space: nowrap; color: {colour}">'
         f'<span aria-hidden="true">{sign}</span> {word}</td>'
