@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,21 +88,30 @@ class Tab:
 
 @contextlib.contextmanager
 def opened(
-    browser: Any, address: str | Path, *, offline: bool = True, **options: Any
+    browser: Any,
+    address: str | Path,
+    allowed: str = "",
+    scripts: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> Iterator[Tab]:
-    """A page in a tab of its own, without a network unless it is needed.
+    """A page in a tab of its own, without a network.
 
-    Options are playwright's for a context: `color_scheme`, `viewport`, `device_scale_factor`.
+    What begins with `allowed`, a server of the test's own, may be asked; `scripts` answer in place
+    of addresses that hold their names. Options are playwright's for a context: `color_scheme`,
+    `viewport`, `device_scale_factor`.
     """
     context = browser.new_context(**options)
     tab = Tab(context.new_page())
 
     def asked(route: Any) -> None:
-        address = route.request.url
-        if address.startswith(LOCAL) or not offline:
+        wanted = route.request.url
+        script = next((text for name, text in (scripts or {}).items() if name in wanted), None)
+        if script is not None:
+            route.fulfill(content_type="text/javascript", body=script)
+        elif wanted.startswith(LOCAL) or (allowed and wanted.startswith(allowed)):
             route.continue_()
         else:
-            tab.requests.append(address)
+            tab.requests.append(wanted)
             route.abort()
 
     def dialog(box: Any) -> None:

@@ -873,7 +873,8 @@ def test_autograded_notebooks_are_valid_and_hold_the_points(graded: Graded) -> N
     assert points["data"]["text/html"].count(" passed<") == 5
     for test in graded.submissions["perfect"]["tests"]:
         if test["cell"] == "Total":
-            assert test["title"] in points["data"]["text/html"]
+            assert test["name"] in points["data"]["text/html"]
+            assert test["title"].rstrip(".") in points["data"]["text/html"]
     blank = json.loads((graded.root / f"autograded/blank/{NAME}/{NAME}.ipynb").read_text())
     [points] = next(c for c in blank["cells"] if c["id"] == "Total")["outputs"]
     assert points["data"]["text/plain"] == "0"

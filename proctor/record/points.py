@@ -94,7 +94,7 @@ def _table(tests: Sequence[TestResult]) -> str:
     )
     rows = "".join(map(_row, tests))
     return (
-        '<table style="border-collapse: collapse; width: 100%; margin: 0">'
+        '<table style="border-collapse: collapse; width: 100%; margin: 0 0 16px">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
@@ -103,6 +103,8 @@ def _row(test: TestResult) -> str:
     word = outcome(test)
     sign, colour = SIGNS[word]
     told = f"<strong>{sanitise.escaped(label(test))}</strong>"
+    if test.title:
+        told += f"<br><code>{sanitise.escaped(test.name)}</code>"
     if test.message:
         said = sanitise.escaped(without_title(test))
         told += f'<div style="white-space: pre-wrap">{said}</div>'
