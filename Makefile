@@ -35,7 +35,7 @@ test: lint axe
 
 # What finds most mistakes in under two minutes: all that runs in process.
 QUICK := $(wildcard $(addprefix tests/test_,$(addsuffix .py,house codec frames sanitise ingest \
-  export docs cells check report verdict record store gradebook release))) \
+  export docs cells check report page verdict record store gradebook release))) \
   tests/course/test_budget.py tests/course/test_notebooks.py
 quick: lint
 	$(BIN)/pytest -n auto --dist loadfile $(QUICK)

@@ -586,7 +586,7 @@ def test_a_misconception_is_named_and_advises(graded: Graded) -> None:
     [shown] = [test for test in tests if test["misconception"]]
     assert shown["misconception"] == "first left out"
     assert shown["message"] == (
-        "The sum takes every number once. Tried on whole numbers. "
+        "The sum takes every number once. Tried on whole numbers.\n"
         "The first number is missing: where does the loop begin?"
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from proctor.course.course import Assignment
 from tests import handmade
-from tests.handmade import NAME, copy_course, graded, hand_in, record
+from tests.handmade import NAME, copy_course
 from tests.test_collect import ROSTER, notebook, run, submitted, zipped
 
 SCORE = "17"  # what the machine gives a perfect notebook of `mini`, of 20

@@ -290,6 +290,8 @@ class _Maker:
             else:
                 section.others.append(self.plain_code(cell))
         section.text = Markup("").join(text)
+        if section.parts and all(part.kind == "hidden" for part in section.parts):
+            section.title = Markup("More hidden tests")  # of several answers, or of all
         section.question = any(
             part.kind == "answer" and not part.code and not part.empty for part in section.parts
         )
