@@ -10,7 +10,7 @@ import pytest
 
 from proctor.feedback.exporter import render
 from proctor.feedback.page import Page, page
-from proctor.record.points import points
+from proctor.record.points import RESULTS, points
 from proctor.verdict import TestResult
 
 Cell = dict[str, Any]
@@ -48,6 +48,13 @@ def graded(name: str, *tests: TestResult, notes: tuple[str, ...] = (), **meta: A
     cell = code(name, "assert x\nassert y", **given)
     if tests:
         cell["outputs"] = [points(tests, 1, (), notes)]
+    return cell
+
+
+def judging(cell: Cell, name: str) -> Cell:
+    """A grade cell whose author has named the answer."""
+    [output] = cell["outputs"]
+    output["data"][RESULTS]["judges"] = name
     return cell
 
 
@@ -89,10 +96,11 @@ class TestSections:
             graded("LogSoftmax", test("TestLogSoftmax::test_a")),
             graded("Bug", test("TestBug::test_a")),
             graded("Everything", test("TestEverything::test_a")),
+            judging(graded("Stable", test("TestStable::test_a")), "log_softmax"),
         )
         assert found.title == "A title"
         assert places(found) == {
-            "log_softmax": ["log_softmax", "check_log_softmax", "LogSoftmax"],
+            "log_softmax": ["log_softmax", "check_log_softmax", "LogSoftmax", "Stable"],
             "Find the bug": ["breaks_it", "Bug"],
             "More hidden tests": ["Everything"],
         }

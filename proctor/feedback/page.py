@@ -446,7 +446,13 @@ def _is_answer(cell: Cell) -> bool:
 
 
 def _home(cell: Cell, sections: Iterable[Cells]) -> Cells | None:
-    """The section that a grade cell judges, told by its name; None if no name tells."""
+    """The section of the answer that a grade cell judges: the one that is named, or whose name is
+    like its own; None if there is none.
+    """
+    named = (results(cell.get("outputs")) or {}).get("judges")
+    for section in sections:
+        if named and any(nbgrader(each).get("grade_id") == named for each in section):
+            return section
     words = _words(nbgrader(cell)["grade_id"])
     for section in sections:
         names = [nbgrader(each).get("grade_id", "") for each in section]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from proctor.notebook import sanitise
-from proctor.notebook.cells import Cell, Notebook, is_locked, nbgrader
+from proctor.notebook.cells import Cell, Notebook, is_locked, judges, nbgrader
 from proctor.notebook.outputs import attachments, beside, outputs
 from proctor.notebook.template import Submission
 from proctor.record.points import points
@@ -61,7 +61,9 @@ def autograded(submission: Submission, verdict: NotebookVerdict, notice: str = "
         else:
             decided = tests.get(meta.get("grade_id", ""), [])
             if meta.get("grade") and not meta.get("solution"):
-                cell["outputs"] = [points(decided, count, verdict.syntax_errors, notes)]
+                cell["outputs"] = [
+                    points(decided, count, verdict.syntax_errors, notes, judges(cell))
+                ]
                 notes = []  # once is enough
                 if any(test.decided == "student" for test in decided):
                     cell["outputs"] += beside(shown(cell))

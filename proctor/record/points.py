@@ -35,8 +35,11 @@ def points(
     count: int,
     syntax_errors: Sequence[str] = (),
     notes: Sequence[str] = (),
+    judges: str = "",
 ) -> dict[str, Any]:
-    """The output of a grade cell that decides. Syntax errors and notes are the notebook's."""
+    """The output of a grade cell that decides. Syntax errors and notes are the notebook's; `judges`
+    names an answer.
+    """
     table = _table(tests)
     if syntax_errors and any(test.status == "failed" for test in tests):
         table = f"<p>Not valid Python: {sanitise.escaped('; '.join(syntax_errors))}</p>{table}"
@@ -46,6 +49,7 @@ def points(
         "tests": [*map(_kept, tests)],
         "syntax_errors": [*map(sanitise.text_of, syntax_errors)],
         "notes": [*map(sanitise.text_of, notes)],
+        "judges": judges,
     }
     return {
         "output_type": "execute_result",
@@ -74,6 +78,7 @@ def results(outputs: Any) -> dict[str, Any] | None:
             "tests": tests,
             "syntax_errors": [*map(str, found["syntax_errors"])],
             "notes": [*map(str, found["notes"])],
+            "judges": str(found["judges"]),
         }
     except (TypeError, ValueError, KeyError):
         return None
