@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-nbgrader lint mutants stacks steady fuzz bench screenshots wheel clean
+.PHONY: help demo test quick test-nbgrader lint mutants stacks steady fuzz bench axe screenshots wheel clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
@@ -30,12 +30,12 @@ help:
 demo: $(READY)
 	$(BIN)/python -m tests.demo
 
-test: lint
+test: lint axe
 	$(BIN)/pytest -n auto --dist loadfile --durations 15
 
 # What finds most mistakes in under two minutes: all that runs in process.
 QUICK := $(wildcard $(addprefix tests/test_,$(addsuffix .py,house codec frames sanitise ingest \
-  export docs cells check report verdict record store gradebook release))) \
+  export docs cells check report page verdict record store gradebook release))) \
   tests/course/test_budget.py tests/course/test_notebooks.py
 quick: lint
 	$(BIN)/pytest -n auto --dist loadfile $(QUICK)
@@ -51,6 +51,7 @@ test-nbgrader: $(READY)
 # Pages as their readers see them, into docs/screenshots/.
 screenshots: $(READY)
 	SCREENSHOTS=1 $(BIN)/pytest -q tests/test_magic.py -k jupyterlab
+	$(BIN)/python -m tests.screenshots
 
 # What students install: one file, in dist/. What an earlier build has left would get into it.
 wheel: $(READY)
@@ -65,6 +66,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/proctor export --check
+
+# What tells whether people can use a page; npm has it.
+AXE := build/axe/node_modules/axe-core/axe.min.js
+axe: $(AXE)
+$(AXE):
+	@npm install --silent --no-save --no-audit --no-fund --prefix build/axe axe-core@4.11.0 \
+	  >/dev/null 2>&1 || echo 'npm could not fetch axe-core: the tests that need it are skipped.'
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench

@@ -8,6 +8,7 @@ The wings, in the order in which a submission passes them:
     worker      the untrusted side: runs the student's cells and answers requests, jailed
     tester      the trusted side: runs checks and hidden suite, and decides
     record      the graded notebook, the kept result, the gradebook
+    feedback    the page that a student reads
     report      a table, JSON, JUnit or Markdown, and what services take
     lms         learning management systems: submissions from them, scores and graders to them
     survey      a class as a whole: the instructor's page
@@ -66,10 +67,11 @@ def configure(config: Any) -> None:
     config.GenerateFeedback.preprocessors = [
         "proctor.preprocessors.HideTests",
         "nbgrader.preprocessors.GetGrades",
-        "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+        "proctor.preprocessors.Standing",
     ]
     # A cell that hidden tests decide raises, so that it earns nothing without them. Whoever
     # validates a notebook is told of the visible checks alone, as by `proctor check`.
     config.Validator.Execute.skip_cells_with_tag = "hidden-tests"
+    config.GenerateFeedback.exporter_class = "proctor.feedback.exporter.FeedbackExporter"
     config.GenerateAssignment.exporter_class = "proctor.author.generate.ReleaseExporter"
     config.ExportApp.plugin_class = "proctor.record.grades.GradesWithStatus"

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 
 from proctor.course.course import Assignment, Course
-from proctor.course.settings import delimiters
+from proctor.course.settings import delimiters, mark_scheme
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
 from proctor.notebook.cells import Notebook, is_locked, nbgrader, parse, visible
@@ -145,16 +146,44 @@ class Grade(_Preprocessor):
 
 
 class HideTests(_Preprocessor):
-    """Leaves regions of hidden tests out of feedback, and what such a cell put out."""
+    """Leaves regions of hidden tests out of feedback, and what such a cell put out; the mark scheme
+    of a question, too. nbgrader shows that of a task, and so it stays there.
+    """
 
     def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
         begin, end = delimiters(self.config)
+        scheme = mark_scheme(self.config)
         for cell in nb.cells:
-            if is_locked(nbgrader(cell)) and begin in cell.source:
+            if not is_locked(nbgrader(cell)):
+                continue
+            if cell.cell_type == "markdown" and not nbgrader(cell).get("task"):
+                cell.source = visible(cell.source, *scheme)
+            if begin in cell.source:
                 cell.source = visible(cell.source, begin, end)
                 if cell.cell_type == "code":
                     ours = [each for each in cell.outputs if each.output_type == "execute_result"]
                     cell.outputs = ours[:1]
+        return nb, resources
+
+
+class Standing(_Preprocessor):
+    """Adds what the gradebook knows of a grade cell and nbgrader's GetGrades leaves out: whether it
+    waits for a person, what a person has set, and extra credit.
+    """
+
+    def preprocess(self, nb: Node, resources: Resources) -> tuple[Node, Resources]:
+        where = resources["nbgrader"]
+        with Gradebook(where["db_url"]) as book:
+            handed_in = book.find_submission_notebook(
+                where["notebook"], where["assignment"], where["student"]
+            )
+            grades = {grade.name: grade for grade in handed_in.grades}
+            for cell in nb.cells:
+                meta = nbgrader(cell)
+                if grade := grades.get(meta.get("grade_id")):
+                    meta["needs_manual_grade"] = grade.needs_manual_grade
+                    meta["manual_score"] = grade.manual_score
+                    meta["extra_credit"] = grade.extra_credit
         return nb, resources
 
 

@@ -21,6 +21,8 @@ class TestResult:
     """A visible check, a hidden test, or a written answer that waits for a human.
 
     `status` is passed, failed, or manual; `decided` says in whose process ("tester" or "student").
+    `title` is the property that a hidden test states. One that is not `reached` was never tried:
+    it counts as failed, and the message says why.
     """
 
     name: str
@@ -32,6 +34,8 @@ class TestResult:
     message: str = ""
     misconception: str | None = None
     decided: str = "tester"
+    title: str = ""
+    reached: bool = True
     detail: str = ""  # for the author of a suite only: never recorded
 
     __test__ = False  # for pytest: no test class
@@ -109,10 +113,25 @@ class Result:
         }
 
 
-def total(tests: list[TestResult]) -> float:
+def total(tests: Sequence[TestResult]) -> float:
     """The points of a grade cell's tests; parts of it may be thirds."""
     points = sum(test.points for test in tests)
     return points if len(tests) == 1 else round(points, 4)
+
+
+def outcome(test: TestResult) -> str:
+    """How a test ended, as people read it: passed, failed, not reached, or waits (for a person)."""
+    if test.status == "manual":
+        return "waits"
+    return test.status if test.status == "passed" or test.reached else "not reached"
+
+
+def label(test: TestResult) -> str:
+    """A test by the property that it states, and which of several cases it is; else by name."""
+    case = re.search(r"\[(.+)\]$", test.name)
+    if not test.title or case is None or test.title.endswith(case[0]):
+        return test.title or test.name
+    return f"{test.title.rstrip('.')} ({case[1]})"
 
 
 def number(value: float) -> str:

@@ -35,7 +35,7 @@ from proctor.grade import as_nbgrader
 from proctor.notebook import cells
 from proctor.notebook import outputs as outputs_of
 from proctor.notebook.template import Stubs
-from proctor.record.autograded import DECIDED
+from proctor.record.points import DECIDED, results
 from proctor.verdict import Word, first_word
 
 Notebook = dict[str, Any]
@@ -425,6 +425,8 @@ def test_the_last_word_in_a_test_cell_is_proctors(courses: dict[str, Path], way:
         assert determine_grade(graded) == (pytest.approx(points), 2.0)
         first, *own = graded["outputs"]
         assert DECIDED in first["data"]["text/html"]
+        told = results(graded["outputs"])
+        assert told is not None and [test.points for test in told["tests"]] == [points]
         assert all(each["output_type"] in ("display_data", "stream") for each in own)
     shown = json.dumps(named(found, "end_failed")["outputs"][1:])
     assert "AssertionError" in shown and "wrong" in shown
@@ -440,6 +442,7 @@ def test_feedback_shows_no_hidden_test(courses: dict[str, Path]) -> None:
     text = html.unescape(re.sub(r"<[^>]*>", "", page))
     assert "assert answer > 0" in text
     assert "a part of it is hidden" in text
+    assert DECIDED in text
     for secret in ("6 * 7", "sesame", "HIDDEN TESTS"):
         assert secret not in text
 

@@ -1,16 +1,18 @@
 """What students are shown, and what their pages can do to the one who grades them.
 
-Feedback names the property that failed and the kind of input; it holds no hidden test. A hostile
-page is opened in a browser, once as we write it and, from the wrong side, once unsanitised.
+Feedback names the property that failed and the kind of input; it holds no hidden test. Pages are
+opened in a browser: people can use them, and nothing in them is alive. From the wrong side: where
+nothing was sanitised, scripts run on nbgrader's own page, and on ours still none.
 """
 
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import re
 import shutil
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,21 @@ from typing import Any
 import pytest
 
 from proctor.course.course import Course
+from proctor.feedback import rendering
 from proctor.grade.grading import Grader
+from proctor.notebook.outputs import outputs
+from proctor.notebook.template import Stubs
+from proctor.record.points import RESULTS, points, results
+from proctor.verdict import TestResult
 from tests.attacks import corpus
 from tests.attacks.range import MAGIC, Range
+from tests.browser import needs_axe, opened
 
 OTHERS = ("inputs-as-messages", "frames-in-a-call", "driver-source")
 HOSTILE = [attack for attack in corpus.attacks() if attack.group == "output"]
 CHOSEN = HOSTILE + [attack for attack in corpus.attacks() if attack.name in OTHERS]
 WRONG = "wrong"  # a student with an honest mistake
+WHOLE, UNCLOSED, ENDED, BLANK = "whole", "unclosed", "ended", "blank"
 
 
 @dataclass(frozen=True)
@@ -47,29 +56,43 @@ class Class:
         return result + self.notebook(student).read_text() + self.page(student).read_text()
 
 
-def generate_feedback(place: Range) -> None:
-    done = place.nbgrader("generate_feedback", "mini", "--force")
+def generate_feedback(place: Range, *options: str) -> None:
+    done = place.nbgrader("generate_feedback", "mini", "--force", *options)
     assert done.returncode == 0, done.stderr
+
+
+SOLVED = {cell["id"]: cell["source"] for cell in corpus.solved()["cells"]}
+# What made students write in place of the right thing, by cell.
+MADE: dict[str, dict[str, str]] = {
+    WRONG: {
+        "line": SOLVED["line"].replace("self.a * x + self.b", "self.a * x - self.b"),
+        "steps": SOLVED["steps"].replace("(n - 1)", "n").replace("n - 1 else b", "n else b"),
+    },
+    WHOLE: {"question": Stubs().text},
+    UNCLOSED: {"line": SOLVED["line"] + "\nprint((1, 2)"},
+    ENDED: {"line": "import os\nos._exit(0)"},
+    BLANK: {},
+}
 
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory) -> Class:
     place = Range(tmp_path_factory.mktemp("feedback"))
     place.prepare()
-    found = corpus.solved()
-    for cell in found["cells"]:
-        cell["source"] = cell["source"].replace("self.a * x + self.b", "self.a * x - self.b")
-        cell["source"] = cell["source"].replace("(n - 1)", "n").replace("n - 1 else b", "n else b")
-    folder = place.course / "submitted" / WRONG / "mini"
-    folder.mkdir(parents=True)
-    (folder / "mini.ipynb").write_text(json.dumps(found))
+    for student, cells in MADE.items():
+        found = corpus.blank() if student == BLANK else corpus.solved()
+        for cell in found["cells"]:
+            cell["source"] = cells.get(cell["id"], cell["source"])
+        folder = place.course / "submitted" / student / "mini"
+        folder.mkdir(parents=True)
+        (folder / "mini.ipynb").write_text(json.dumps(found))
     run = place.shoot("", CHOSEN)
     assert run.status == 0, run.complaints
     generate_feedback(place)
     return Class(place, run.results)
 
 
-STUDENTS = [WRONG, *(attack.name for attack in CHOSEN)]
+STUDENTS = [*MADE, *(attack.name for attack in CHOSEN)]
 
 
 class TestWhatStudentsAreTold:
@@ -83,9 +106,10 @@ class TestWhatStudentsAreTold:
         assert tests["TestLine::test_arrays"]["status"] == "failed"
         page = graded.page(WRONG).read_text()
         for test in tests.values():
-            if test["status"] == "failed":
-                assert test["message"] in page
-        assert "<td>0 of 20</td>" in page and "<td>10 of 10</td>" in page
+            if "test_" in test["name"]:
+                assert test["name"] in page
+                assert test["title"].rstrip(".") in page
+                assert test["message"].startswith(test["title"] if test["points"] == 0 else "")
 
     @pytest.mark.parametrize("student", STUDENTS)
     def test_no_hidden_test_and_no_path(self, graded: Class, student: str) -> None:
@@ -106,49 +130,102 @@ class TestWhatStudentsAreTold:
         assert graded.place.token in suite and MAGIC in suite and "assert_close(" in suite
 
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-).split()
+def text_of(page: Path) -> str:
+    """What a page says, without its markup, on one line."""
+    body = page.read_text().partition("<body>")[2]
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if program is None:
-        pytest.skip("no Chromium (Debian: apt-get install chromium)")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield opened
-        opened.close()
+class TestTheFirstScreen:
+    def first(self, graded: Class, student: str) -> str:
+        return text_of(graded.page(student)).partition("Section by section")[0]
+
+    def test_a_syntax_error_comes_before_all(self, graded: Class) -> None:
+        said = self.first(graded, UNCLOSED)
+        assert "Mend this first" in said and "cell 'line', line 11: '(' was never closed" in said
+        assert "Look here first" not in said
+
+    def test_what_failed_first(self, graded: Class) -> None:
+        said = self.first(graded, WRONG)
+        assert "A line and its steps 10 of 100 points" in said
+        assert "✗ failed A line of slope a and intercept b is a x + b at x." in said
+        assert "waits for a person" in said and "10 points" in said
+
+    def test_why_tests_were_not_reached(self, graded: Class) -> None:
+        said = self.first(graded, ENDED)
+        assert "6 tests were not reached" in said
+        assert "cell 'line': the process that ran the code ended" in said
+        assert "Look here first" not in said
+        rows = text_of(graded.page(ENDED)).partition("Section by section")[2]
+        assert rows.count("→ not reached") == 6 and "✗ failed" not in rows
+
+    def test_a_blank_notebook_says_what_to_write(self, graded: Class) -> None:
+        said = self.first(graded, BLANK)
+        assert "Still to be written: double , line , steps , question ." in said
+        assert "Look here first" not in said
+
+    def test_everything_passed_is_one_line(self, graded: Class) -> None:
+        said = self.first(graded, WHOLE)
+        assert "Every test passed, all 7 of them." in said
+        assert "failed" not in said and "Mend" not in said
 
 
-def signs(browser: Any, page: Path) -> list[str]:
-    """What ran in a page, opened from its file without a network, and poked at."""
-    context = browser.new_context()
-    found: list[str] = []
-    context.route(
-        "**/*",
-        lambda route: (
-            route.continue_() if route.request.url.startswith(("file:", "data:")) else route.abort()
-        ),
-    )
-    tab = context.new_page()
-    tab.on("dialog", lambda dialog: (found.append(f"dialog {dialog.message}"), dialog.dismiss()))
-    tab.goto(page.as_uri(), wait_until="load")
-    for link in tab.locator("a[href^='javascript']").all():
-        found.append(f"link {link.get_attribute('href')}")
-    for name in ("b", "details", "img"):
-        for thing in tab.locator(f"#notebook {name}, main {name}").all()[:10]:
-            with contextlib.suppress(Exception):
-                thing.dispatch_event("mouseover")
-    tab.wait_for_timeout(300)
-    if flag := tab.evaluate("window.attacked"):
-        found.append(f"window.attacked = {flag}")
-    context.close()
-    return found
+class TestEveryTest:
+    @pytest.mark.parametrize("student", [WHOLE, WRONG, ENDED])
+    def test_stands_by_name_beside_the_code(self, graded: Class, student: str) -> None:
+        page = text_of(graded.page(student))
+        for test in graded.results[student]["tests"]:
+            assert test["name"] in page
+        assert page.index("Your code: line") < page.index("TestLine::test_everywhere")
+        assert page.index("TestLine::test_everywhere") < page.index("Your code: steps")
+
+    def test_the_line_that_an_error_names_is_marked(self, graded: Class) -> None:
+        marked = re.findall(
+            r'<mark class="line">(.*?)</mark>', graded.page(UNCLOSED).read_text(), re.S
+        )
+        assert [re.sub("<[^>]*>", "", line) for line in marked] == ["here: print((1, 2)\n"]
+
+
+class TestWhatTravels:
+    def test_it_is_in_the_autograded_notebook(self, graded: Class) -> None:
+        notebook = json.loads(graded.notebook(WRONG).read_text())
+        told = [results(cell.get("outputs")) for cell in notebook["cells"]]
+        tests = [vars(test) | {"detail": ""} for each in told if each for test in each["tests"]]
+        kept = [t for t in graded.results[WRONG]["tests"] if t["status"] != "manual"]
+        assert tests == [test | {"detail": ""} for test in kept]
+
+    @pytest.mark.parametrize("kind", ["display_data", "execute_result"])
+    def test_no_student_can_write_it(self, kind: str) -> None:
+        forged = points([TestResult("a", "mini", "a", 99.0, 99.0, "passed")], 1)["data"][RESULTS]
+        said = {"output_type": kind, "data": {RESULTS: forged, "text/plain": "99"}}
+        [shown] = outputs([said])
+        if kind == "execute_result":
+            assert results([said]) is not None  # if it came through
+        assert RESULTS not in shown["data"] and results([shown]) is None
+
+
+FINE = ("serious", "critical")
+
+
+def look(browser: Any, page: Path, axe: bool = False, **options: Any) -> list[str]:
+    """What a page did that it must not do, poked at, and what people could not use of it."""
+    with opened(browser, page, **options) as tab:
+        found = [
+            f"link {link.get_attribute('href')}"
+            for link in tab.page.locator("a[href^='javascript']").all()
+        ]
+        for name in ("b", "details", "img"):
+            for thing in tab.page.locator(f"#notebook {name}, main {name}").all()[:10]:
+                with contextlib.suppress(Exception):
+                    thing.dispatch_event("mouseover")
+        tab.page.wait_for_timeout(300)
+        if flag := tab.page.evaluate("window.attacked"):
+            found.append(f"window.attacked = {flag}")
+        if axe:
+            tab.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            found += tab.axe(*FINE)
+            found += [f"asked for {address}" for address in tab.requests]
+        return found + tab.said
 
 
 def as_output(output: dict[str, Any]) -> dict[str, Any]:
@@ -187,27 +264,93 @@ def unsanitised(graded: Class, root: Path) -> Class:
             path = clean.notebook(name)
             path.chmod(0o644)
             path.write_text(json.dumps(notebook))
-    generate_feedback(place)
     return clean
 
 
+@pytest.fixture(scope="module")
+def raw(graded: Class, tmp_path_factory: pytest.TempPathFactory) -> Class:
+    return unsanitised(graded, tmp_path_factory.mktemp("raw"))
+
+
+SCRIPTED = [attack.name for attack in HOSTILE if attack.script]
+
+
 class TestInTheBrowser:
-    def test_no_script_of_a_student_runs(self, graded: Class, browser: Any) -> None:
-        found = {attack.name: signs(browser, graded.page(attack.name)) for attack in CHOSEN}
+    def test_nothing_of_a_student_is_alive(self, graded: Class, browser: Any) -> None:
+        found = {name: look(browser, graded.page(name)) for name in STUDENTS}
         assert {name: seen for name, seen in found.items() if seen} == {}
 
-    def test_scripts_run_without_sanitising(
-        self, graded: Class, browser: Any, tmp_path: Path
-    ) -> None:
-        raw = unsanitised(graded, tmp_path)
-        made = [attack.name for attack in HOSTILE if attack.script]
-        assert len(made) >= 3
-        found = {name: signs(browser, raw.page(name)) for name in made}
+    def test_the_page_itself_lets_nothing_run(self, raw: Class, browser: Any) -> None:
+        """Should something alive come through all the same."""
+        generate_feedback(raw.place)
+        found = {name: look(browser, raw.page(name)) for name in SCRIPTED}
+        assert {name: seen for name, seen in found.items() if seen} == {}
+
+    def test_scripts_run_without_all_that(self, raw: Class, browser: Any) -> None:
+        exporter = "--GenerateFeedback.exporter_class=nbconvert.exporters.HTMLExporter"
+        generate_feedback(raw.place, exporter)
+        assert len(SCRIPTED) >= 3
+        found = {name: look(browser, raw.page(name)) for name in SCRIPTED}
         assert [name for name, seen in found.items() if not seen] == []
 
-    def test_the_pages_show_something(self, graded: Class, browser: Any) -> None:
-        context = browser.new_context(offline=True)
-        tab = context.new_page()
-        tab.goto(graded.page(WRONG).as_uri(), wait_until="domcontentloaded")
-        assert "Tried on an array of shape (3, 4)." in tab.inner_text("body")
-        context.close()
+    @needs_axe
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_people_can_use_the_pages(self, graded: Class, browser: Any, scheme: str) -> None:
+        found = {
+            name: look(browser, graded.page(name), axe=True, color_scheme=scheme)
+            for name in STUDENTS
+        }
+        assert {name: seen for name, seen in found.items() if seen} == {}
+
+    @needs_axe
+    def test_what_nobody_can_use_is_seen(self, browser: Any, tmp_path: Path) -> None:
+        page = tmp_path / "page.html"
+        page.write_text("<img src='data:,'><p style='color: #eee'>Points</p>")
+        found = " ".join(look(browser, page, axe=True))
+        assert "image-alt" in found and "color-contrast" in found
+
+    def test_the_keyboard_reaches_everything(self, graded: Class, browser: Any) -> None:
+        with opened(browser, graded.page(WRONG)) as tab:
+            seen = []
+            for _ in range(6):
+                tab.page.keyboard.press("Tab")
+                seen.append(tab.page.evaluate("document.activeElement.textContent.trim()"))
+            assert seen[:2] == ["Skip to the results", "A line and its steps"]
+            assert len({*seen}) > 3
+
+
+def test_formulas_need_no_network_and_hold_nothing_alive() -> None:
+    made = rendering.formula(r"\frac{1}{1 + e^{-x}}", display=True)
+    assert "<mfrac>" in made and 'display="block"' in made and "\\" not in made
+    hostile = (
+        r"\href{javascript:alert(1)}{x} \style{color:red}{y} \text{<img src=x onerror=alert(1)>}"
+    )
+    made = rendering.formula(hostile, display=False)
+    assert "javascript" not in made and "style" not in made and "<img" not in made
+    assert "&lt;img" in made
+    assert rendering.formula("x" * 5000, display=False) == f"<code>{'x' * 5000}</code>"
+
+
+@pytest.mark.parametrize(
+    "unit", ["{", r"\frac", "x_", r"\left(", r"\begin{a}", "^", r"\sqrt{", "&"]
+)
+def test_a_hostile_formula_is_shown_soon(unit: str) -> None:
+    source = unit * (rendering.MAX_FORMULA // len(unit))
+    started = time.process_time()
+    for _ in range(3):
+        rendering.formula(source, display=False)
+    plain = time.process_time()
+    for _ in range(3):
+        rendering.formula("x + " * (rendering.MAX_FORMULA // 4), display=False)
+    assert plain - started < 50 * max(time.process_time() - plain, 0.05)
+
+
+def test_hints_are_folded_and_markdown_is_harmless() -> None:
+    made = rendering.markdown(
+        "<details><summary>Hint 1</summary>\n\nWhich $m$?\n</details>\n\n"
+        "<script>alert(1)</script><img src='https://example.org/x.png' onerror='alert(1)'>\n\n"
+        "[x](javascript:alert(1))"
+    )
+    assert "<details><summary>Hint 1</summary>" in made and "<mi>m</mi>" in made
+    for word in ("<script", "example.org", "onerror", "javascript"):
+        assert word not in made

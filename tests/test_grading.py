@@ -510,7 +510,7 @@ def test_standard_output_is_one_object_with_every_key(graded: Graded) -> None:
         for test in each["tests"]:
             assert {*test} == {
                 *("name", "notebook", "cell", "points", "max_points", "status", "message"),
-                *("misconception", "decided"),
+                *("misconception", "decided", "title", "reached"),
             }
 
 
@@ -563,7 +563,7 @@ def test_a_cell_that_does_not_compile_is_said_first(graded: Graded) -> None:
         if test["cell"] == "check_total":
             assert test["message"].startswith(f"{said}\nline 1: assert total([1, 2]) == 3\nName")
         elif test["cell"] == "Total":
-            assert test["message"].startswith(f"Mend {said}. The sum")
+            assert test["message"].startswith(f"Mend {said}.\nThe sum")
     assert remarks.remark(Result("unclosed", "graded", "none", syntax_errors=[said])) == said
     page = json.loads((graded.root / f"autograded/unclosed/{NAME}/{NAME}.ipynb").read_text())
     [points] = [each["outputs"][0] for each in page["cells"] if each["id"] == "Total"]
@@ -586,7 +586,7 @@ def test_a_misconception_is_named_and_advises(graded: Graded) -> None:
     [shown] = [test for test in tests if test["misconception"]]
     assert shown["misconception"] == "first left out"
     assert shown["message"] == (
-        "The sum takes every number once. Tried on whole numbers. "
+        "The sum takes every number once. Tried on whole numbers.\n"
         "The first number is missing: where does the loop begin?"
     )
 
@@ -616,7 +616,7 @@ MEAN_LOST = ALL - 6  # everything of `mean`
         # What only ends its cell takes nothing else with it.
         ("sys-exit", MEAN_LOST, "Your notebook defines no 'mean'."),
         ("hog", MEAN_LOST, "Your notebook defines no 'mean'."),
-        ("unclosed", FIRST_LOST, "Mend cell 'total', line 2: '(' was never closed. The sum is"),
+        ("unclosed", FIRST_LOST, "Mend cell 'total', line 2: '(' was never closed.\nThe sum is"),
         ("unclosed-eval", MEAN_LOST, "Your notebook defines no 'mean'."),
         ("loud", ALL, ""),
         ("deep", FIRST_LOST, "Your code raised RecursionError."),
@@ -702,14 +702,14 @@ def test_messages_of_hidden_tests_say_only_what_they_should(graded: Graded) -> N
         if "test_" in test["name"] and test["message"]
     }
     pattern = (
-        r"(Mend cell 'total', line 2: '\(' was never closed\. )?"
+        r"(Mend cell 'total', line 2: '\(' was never closed\.\n)?"
         r"(The [a-z ]+\.)( Tried on whole numbers\.)?"
-        r"( Your code raised (TimeoutError|RecursionError|RuntimeError|ValueError|Exception"
+        r"(\nYour code raised (TimeoutError|RecursionError|RuntimeError|ValueError|Exception"
         r"|NotImplementedError)\."
-        r"| Your notebook defines no '\w+'\."
-        r"| It could not be tested: the (code|process) [a-z ]+\."
-        r"| The first number is missing: where does the loop begin\?)?"
-        r"|Not reached\.|The notebook (is missing|is larger than 10 MB: [a-z ]+)\."
+        r"|\nYour notebook defines no '\w+'\."
+        r"|\nIt could not be tested: the (code|process) [a-z ]+\."
+        r"|\nThe first number is missing: where does the loop begin\?)?"
+        r"|Not reached(: [^\n]+)?\.|The notebook (is missing|is larger than 10 MB: [a-z ]+)\."
     )
     assert [message for message in told if not re.fullmatch(pattern, message)] == []
     assert len(told) > 12
@@ -729,9 +729,9 @@ def test_nothing_of_a_hidden_test_is_shown_anywhere(graded: Graded) -> None:
 def test_a_thief_cannot_read_inputs_out_of_exceptions(graded: Graded) -> None:
     messages = [t["message"] for t in graded.submissions["thief"]["tests"] if t["cell"] == "Total"]
     assert set(messages) == {
-        "The sum takes every number once. Tried on whole numbers. Your code raised ValueError.",
-        "The sum is right for any length. Your code raised ValueError.",
-        "The sum of one number is this number. Your code raised ValueError.",
+        "The sum takes every number once. Tried on whole numbers.\nYour code raised ValueError.",
+        "The sum is right for any length.\nYour code raised ValueError.",
+        "The sum of one number is this number.\nYour code raised ValueError.",
     }
 
 
@@ -870,7 +870,11 @@ def test_autograded_notebooks_are_valid_and_hold_the_points(graded: Graded) -> N
     }
     [points] = cells["Total"]["outputs"]
     assert points["data"]["text/plain"] == "6"
-    assert points["data"]["text/html"].count("passed") == 5
+    assert points["data"]["text/html"].count(" passed<") == 5
+    for test in graded.submissions["perfect"]["tests"]:
+        if test["cell"] == "Total":
+            assert test["name"] in points["data"]["text/html"]
+            assert test["title"].rstrip(".") in points["data"]["text/html"]
     blank = json.loads((graded.root / f"autograded/blank/{NAME}/{NAME}.ipynb").read_text())
     [points] = next(c for c in blank["cells"] if c["id"] == "Total")["outputs"]
     assert points["data"]["text/plain"] == "0"

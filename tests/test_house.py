@@ -25,6 +25,7 @@ MAY = {
     "tester": {"processes", "jail", "verdict", "testing"},
     "grade": {"course", "notebook", "processes", "jail", "verdict"},
     "record": {"verdict", "course", "notebook"},
+    "feedback": {"verdict", "notebook", "record"},
     "report": {"verdict"},
     "lms": {"verdict", "course", "notebook", "record", "report"},
     "survey": {"report", "record", "course", "notebook", "verdict"},

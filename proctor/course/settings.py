@@ -91,7 +91,7 @@ def ignored(config: Any) -> str | None:
 
 
 def delimiters(config: Any) -> tuple[str, str]:
-    """What begins and ends such a region."""
+    """What begins and ends a region of hidden tests."""
     return (
         str(setting(config, "ClearHiddenTests", "begin_test_delimeter", "BEGIN HIDDEN TESTS")),
         str(setting(config, "ClearHiddenTests", "end_test_delimeter", "END HIDDEN TESTS")),

@@ -182,7 +182,7 @@ class Grader:
         stack = {stem: "reference" if source is None else "student" for stem, source in modules}
         verdict = NotebookVerdict(template.name, unsure=run.unsure, stack=stack)
         verdict.notes += [run.note] if run.note else []
-        checks: dict[str, str] = {}
+        checks: dict[str, dict[str, Any]] = {}
         tests: dict[str, dict[str, Any]] = {}
         words: dict[str, Word] = {}
         for event in run.events:
@@ -193,13 +193,14 @@ class Grader:
                 if event["note"]:
                     verdict.notes.append(f"cell '{event['cell']}': {event['note']}")
             elif event["event"] == "check":
-                checks[event["cell"]] = event["message"]
+                checks[event["cell"]] = event
             elif event["event"] == "test":
                 tests[event["test"]] = event
             elif event["event"] == "module" and event["message"]:
                 where = f"{self.assignment.course.package}/{event['module']}.py"
                 verdict.notes.append(f"{where} cannot be imported: {event['message']}")
                 verdict.stack[event["module"]] = "reference"
+        unreached = f"Not reached: {run.note}." if run.note else "Not reached."
         for cell in template.grade_cells.values():
             if template.in_process:
                 verdict.tests.append(as_nbgrader.decide(template, cell, submission, words))
@@ -207,11 +208,12 @@ class Grader:
                 verdict.tests += [_manual(template, cell, submission)]
             elif cell.name in self.tests:
                 verdict.tests += [
-                    _hidden(template, cell, name, points, tests.get(name))
+                    _tested(template, cell, name, points, tests.get(name, {"message": unreached}))
                     for name, points in self.tests[cell.name]
                 ]
             else:
-                verdict.tests.append(_check(template, cell, checks.get(cell.name)))
+                event = checks.get(cell.name, {"message": unreached})
+                verdict.tests.append(_tested(template, cell, cell.name, cell.points, event))
         return verdict
 
     def _undecided(self, template: Template, why: str) -> list[TestResult]:
@@ -345,29 +347,21 @@ def _manual(template: Template, cell: GradeCell, submission: Submission) -> Test
     )
 
 
-def _check(template: Template, cell: GradeCell, message: str | None) -> TestResult:
-    if message is None:
-        message = "Not reached."
-    points = cell.points if message == "" else 0.0
-    status = "failed" if message else "passed"
-    return TestResult(cell.name, template.name, cell.name, points, cell.points, status, message)
-
-
-def _hidden(
-    template: Template, cell: GradeCell, name: str, points: float, event: dict[str, Any] | None
+def _tested(
+    template: Template, cell: GradeCell, name: str, points: float, event: Mapping[str, Any]
 ) -> TestResult:
-    if event is None:
-        return TestResult(name, template.name, cell.name, 0.0, points, "failed", "Not reached.")
-    earned = points if event["passed"] else 0.0
-    status = "passed" if event["passed"] else "failed"
+    """What the tester told of a visible check or a hidden test."""
+    passed = event.get("passed", False)
     return TestResult(
         name,
         template.name,
         cell.name,
-        earned,
+        points if passed else 0.0,
         points,
-        status,
+        "passed" if passed else "failed",
         event["message"],
-        event["misconception"],
+        event.get("misconception"),
+        title=event.get("title", ""),
+        reached=event.get("reached", False),
         detail=event.get("detail", ""),
     )

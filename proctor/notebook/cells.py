@@ -16,6 +16,7 @@ DEMO = "demo"  # the tag of cells that students run and grading does not
 # What a cell that hidden tests decide says, so that it earns nothing without them.
 HIDDEN = 'raise NotImplementedError("graded by hidden tests")'
 HIDDEN_TAG = "hidden-tests"  # of these cells in a release: nbgrader's Validate leaves them out
+JUDGES = "judges:"  # begins a tag of a grade cell: the answer beside which feedback shows its tests
 EXPORT = "export"  # the tag of cells that become a module of the course's package
 
 SKIP = "skip-execution"  # the tag by which Jupyter leaves a cell out
@@ -51,6 +52,13 @@ def is_demo(cell: Cell) -> bool:
     """
     tags = cell["metadata"].get("tags")
     return isinstance(tags, list) and DEMO in tags and not nbgrader(cell)
+
+
+def judges(cell: Cell) -> str:
+    """The answer that a grade cell's tests judge, if the instructor has named it by a tag."""
+    tags = cell["metadata"].get("tags")
+    named = [tag for tag in tags if str(tag).startswith(JUDGES)] if isinstance(tags, list) else []
+    return str(named[0]).removeprefix(JUDGES) if named else ""
 
 
 def is_skipped(cell: Cell) -> bool:

@@ -6,18 +6,15 @@ import json
 from typing import Any
 
 from proctor.notebook import sanitise
-from proctor.notebook.cells import Cell, Notebook, is_locked, nbgrader
+from proctor.notebook.cells import Cell, Notebook, is_locked, judges, nbgrader
 from proctor.notebook.outputs import attachments, beside, outputs
 from proctor.notebook.template import Submission
-from proctor.verdict import NotebookVerdict, TestResult, number, total
+from proctor.record.points import points
+from proctor.verdict import NotebookVerdict, TestResult
 
 MAX_MARKDOWN = 500_000  # characters in a notebook: a page takes seconds for each hundred thousand
 NO_ROOM = "[proctor: there is more text in this notebook than can be shown.]"
 NOTICE_ID = "proctor-notice"  # a cell's id
-
-DECIDED = (
-    "Decided in the student's process, as nbgrader does: a claim that proctor cannot vouch for."
-)
 
 
 def autograded(submission: Submission, verdict: NotebookVerdict, notice: str = "") -> Notebook:
@@ -48,6 +45,7 @@ def autograded(submission: Submission, verdict: NotebookVerdict, notice: str = "
     tests: dict[str, list[TestResult]] = {}
     for test in verdict.tests:
         tests.setdefault(test.cell, []).append(test)
+    notes = submission.notes + verdict.notes
     cells = []
     for count, cell in enumerate(submission.notebook["cells"], 1):
         meta = nbgrader(cell)
@@ -63,7 +61,10 @@ def autograded(submission: Submission, verdict: NotebookVerdict, notice: str = "
         else:
             decided = tests.get(meta.get("grade_id", ""), [])
             if meta.get("grade") and not meta.get("solution"):
-                cell["outputs"] = [_points(decided, count, verdict.syntax_errors)]
+                cell["outputs"] = [
+                    points(decided, count, verdict.syntax_errors, notes, judges(cell))
+                ]
+                notes = []  # once is enough
                 if any(test.decided == "student" for test in decided):
                     cell["outputs"] += beside(shown(cell))
             else:
@@ -89,25 +90,3 @@ def with_notice(notebook: Notebook, text: str) -> Notebook:
 def as_text(notebook: Notebook) -> str:
     """A graded notebook as its file holds it."""
     return json.dumps(notebook, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def _points(tests: list[TestResult], count: int, syntax_errors: list[str]) -> dict[str, Any]:
-    # all digits: it is what nbgrader reads
-    points = repr(total(tests)).removesuffix(".0")
-    rows = "".join(
-        f"<tr><td>{'passed' if test.status == 'passed' else 'failed'}</td>"
-        f"<td>{number(test.points)} of {number(test.max_points)}</td>"
-        f"<td>{sanitise.escaped(test.message)}</td></tr>"
-        for test in tests
-    )
-    table = f"<table cellpadding='6'><tr><th>test</th><th>points</th><th></th></tr>{rows}</table>"
-    if syntax_errors and any(test.status == "failed" for test in tests):
-        table = f"<p>Not valid Python: {sanitise.escaped('; '.join(syntax_errors))}</p>{table}"
-    if any(test.decided == "student" for test in tests):
-        table += f"<p>{DECIDED}</p>"
-    return {
-        "output_type": "execute_result",
-        "execution_count": count,
-        "metadata": {},
-        "data": {"text/plain": points, "text/html": table},
-    }

@@ -37,7 +37,7 @@ class Cleaner:
     def __call__(self, submission: Submission, verdict: NotebookVerdict) -> str:
         """The graded notebook, as the text of its file."""
         decided = vars(verdict) | {"tests": [vars(test) for test in verdict.tests]}
-        words = [submission.notebook, [*submission.given], decided]
+        words = [submission.notebook, submission.notes, [*submission.given], decided]
         question = json.dumps(words).encode()
         for _ in range(ATTEMPTS):
             process = self.process or self._start()
@@ -88,10 +88,10 @@ def main() -> None:
         except EOFError:
             return
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        notebook, given, decided = json.loads(question)
+        notebook, notes, given, decided = json.loads(question)
         tests = [TestResult(**test) for test in decided.pop("tests")]
         verdict = NotebookVerdict(tests=tests, **decided)
-        text = as_text(autograded(Submission(notebook, [], frozenset(given)), verdict))
+        text = as_text(autograded(Submission(notebook, notes, frozenset(given)), verdict))
         signal.setitimer(signal.ITIMER_PROF, 0)
         channel.send_bytes(text.encode())
 

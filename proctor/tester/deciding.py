@@ -186,13 +186,14 @@ class Grading:
         """Run a visible check here, with the student's names as proxies."""
         filename = f"<{cell}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-        message, slow = "", False
+        message, slow, gone = "", False, self.channel.gone
         try:
             exec(compile(source, filename, "exec"), self.names)
         except BaseException as error:
             message = explain_check(error, cell, self.student._syntax_errors)
             slow = getattr(error, "remote_name", "") == "TimeoutError"
-        self.events(event="check", cell=cell, message=message, slow=slow)
+        told = {"passed": not message, "message": message, "reached": gone is None}
+        self.events(event="check", cell=cell, slow=slow, **told)
 
 
 def import_all(sources: list[str], names: dict[str, Any]) -> None:

@@ -69,17 +69,17 @@ def explain_test(item: pytest.Item, error: BaseException) -> tuple[str, str | No
     described = testing.take_input()
     told = docstring(item) + (f" Tried on {described}." if described else "")
     if isinstance(error, testing.Recognised):
-        return f"{told} {error.misconception.advice}"[:MAX_MESSAGE], error.misconception.name
+        return f"{told}\n{error.misconception.advice}"[:MAX_MESSAGE], error.misconception.name
     if isinstance(error, RemoteError):
         if error.syntax_error:
-            told = f"Mend {error.syntax_error}. {told}"
+            told = f"Mend {error.syntax_error}.\n{told}"
         told += (
-            f" Your notebook defines no '{error.missing}'."
+            f"\nYour notebook defines no '{error.missing}'."
             if error.missing
-            else f" Your code raised {error.builtin_name}."
+            else f"\nYour code raised {error.builtin_name}."
         )
     elif isinstance(error, WorkerGone):
-        told += f" It could not be tested: {error}."
+        told += f"\nIt could not be tested: {error}."
     return told[:MAX_MESSAGE], None
 
 
@@ -187,9 +187,11 @@ class Suite:
         items = [item for item in self.items if self.tests[item].name in wanted]
         for item, following in zip_longest(items, items[1:]):
             testing.take_input()
+            gone = submission._channel.gone  # before this test: it can try nothing
             failure = attempt(item, following)
             event: dict[str, Any] = {"event": "test", "test": self.tests[item].name}
             event |= {"passed": failure is None, "message": "", "misconception": None}
+            event |= {"title": docstring(item), "reached": gone is None}
             if failure is not None:
                 event["message"], event["misconception"] = explain_test(item, failure)
                 if explain:

@@ -1,0 +1,1 @@
+"""The page of feedback: what a student reads of a graded notebook."""
