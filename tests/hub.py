@@ -171,7 +171,7 @@ class Hub:
         home = pwd.getpwnam(who).pw_dir
         where = {"HOME": home, "PATH": f"{self.prefix}/bin:/usr/bin:/bin"}
         return subprocess.run(
-            ["runuser", "-u", who, "--", "sh", "-c", f"cd; {command}"],
+            [shutil.which("runuser") or "", "-u", who, "--", "sh", "-c", f"cd; {command}"],
             env=where,
             stdin=subprocess.DEVNULL,
             capture_output=True,
