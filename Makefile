@@ -9,13 +9,15 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-nbgrader lint mutants stacks steady fuzz bench axe screenshots wheel clean
+.PHONY: help demo test quick test-nbgrader test-hub lint mutants stacks steady fuzz bench axe \
+  screenshots wheel clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
 	@echo 'make test     all checks: lint, types, the package in step with source/, the tests'
 	@echo 'make quick    for whoever edits: lint, types and the tests that need no grading'
 	@echo 'make test-nbgrader  nbgrader'"'"'s own tests with proctor in its place'
+	@echo 'make test-hub  a JupyterHub with real accounts, walked through in a browser (as root)'
 	@echo 'make lint     the checks of the first kinds only'
 	@echo 'make mutants  the share of broken reference solutions that the hidden suites catch'
 	@echo 'make stacks   every right solution under all later assignments, on its own modules'
@@ -60,6 +62,10 @@ wheel: $(READY)
 	  --no-build-isolation --wheel-dir dist .
 	@rm -rf build
 	@ls dist/*.whl
+
+# Root, node, npm and Chromium; says what is missing. It makes accounts, and removes them.
+test-hub: $(READY)
+	$(BIN)/pytest tests/hub.py -x -rs -p no:cacheprovider
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -35,6 +35,10 @@ USED = {
         "author/generate.py: ends the command with status 1 and no traceback",
         "test_release.py::test_a_refused_release_ends_in_a_sentence_and_leaves_the_last_one",
     ),
+    "nbgrader.exchange.default:ExchangeCollect._path_to_record": (
+        "lms/exchange.py: whose submission a folder of the exchange is",
+        "test_exchange.py::test_nobody_hands_in_for_another",
+    ),
     "nbgrader.preprocessors:AssignLatePenalties._check_late_penalty": (
         "record/gradebook.py: what a plugin's penalty may be",
         "test_any_course.py::test_every_entry_is_as_plain_nbgrader_has_it",
