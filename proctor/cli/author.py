@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from proctor.cli.options import COURSE
+from proctor.cli.options import COURSE, NOTEBOOK
 
 
 @click.command()
-@click.argument("notebooks", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("notebooks", nargs=-1, type=NOTEBOOK)
 @click.option(
     "--check", "only_check", is_flag=True, help="Write nothing; fail if the package is out of step."
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,6 +24,24 @@ ISOLATION = click.option(
     metavar="LEVEL",
     help="Demand a level: full, container or none. Default: the best that this machine has.",
 )
+
+
+class NotebookPath(click.Path):
+    """A notebook's path; a folder stands for the notebook in it that has its name."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> Path:
+        path = Path(os.fsdecode(super().convert(value, param, context)))
+        if not path.is_dir():
+            return path
+        inside = path / f"{path.resolve().name}.ipynb"
+        if not inside.is_file():
+            self.fail(f"'{path}' is a folder: name the notebook in it, such as {inside}", param)
+        return inside
+
+
+NOTEBOOK = NotebookPath(exists=True, path_type=Path)
 
 
 def complain(text: str) -> None:

@@ -29,9 +29,11 @@ from proctor.errors import CourseError
 from proctor.grade.grading import Grader
 from proctor.notebook.cells import HIDDEN, headings, is_demo, nbgrader
 from proctor.notebook.files import SubmissionFiles, fetch
+from proctor.notebook.label import Label
 from proctor.notebook.template import GradeCell, Submission, Template, read
 from proctor.processes.frames import can_fork
 from proctor.report.table import NO_ISOLATION, say
+from proctor.student.submit import is_blank, put_back
 from proctor.student.unjailed import Unjailed
 from proctor.verdict import NotebookVerdict, TestResult, number, one_line
 
@@ -248,8 +250,11 @@ def found(desk: Desk, submission: Submission, verdict: NotebookVerdict) -> Findi
     elif not first:
         why = ALL_PASS
     undecided = [*_undecided(desk, submission)]
+    notes = [*verdict.notes, *_put_back(desk, submission)]
+    if why == ALL_PASS:
+        notes += _still_blank(submission)
     name = one_line(desk.notebook.name)
-    return Findings(name, first, verdict.tests, verdict.notes, undecided, following, why)
+    return Findings(name, first, verdict.tests, notes, undecided, following, why)
 
 
 def show(findings: Findings, console: Console) -> int:
@@ -356,6 +361,29 @@ def _built_on(desk: Desk) -> Iterator[str]:
     owners = [f"your {mine}"] * bool(mine) + [f"the instructor's {theirs}"] * bool(theirs)
     if owners:
         yield f"It stands on {' and '.join(owners)}."
+
+
+def _put_back(desk: Desk, submission: Submission) -> Iterator[str]:
+    """What was given and is not as it was: such a check decides nothing."""
+    if desk.original != desk.notebook:
+        return  # it is the instructor's by now, and a note says so
+    metadata = submission.notebook.get("metadata", {})
+    edited, gone = put_back(submission.notebook["cells"], Label.of(metadata))
+    if edited:
+        yield f"Edited, and put back when you are graded: {', '.join(edited)}. Code goes above it."
+    if gone:
+        yield f"Gone, and put back when you are graded: {', '.join(gone)}."
+
+
+def _still_blank(submission: Submission) -> Iterator[str]:
+    """The regions that are as they were given although every check passes: what was written into
+    another cell instead is not exported.
+    """
+    cells = [cell for cell in submission.notebook["cells"] if cell["cell_type"] == "code"]
+    blank = [cell for cell in cells if nbgrader(cell).get("solution") and is_blank(cell)]
+    if blank:
+        names = ", ".join(nbgrader(cell)["grade_id"] for cell in blank)
+        yield f"Still to be written in its own cell: {names}. No other cell is exported."
 
 
 def _undecided(desk: Desk, submission: Submission) -> Iterator[str]:

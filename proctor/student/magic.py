@@ -80,7 +80,7 @@ def notebook_of(shell: Any, name: str = "") -> Path:
     VS Code and Jupyter tell where it is; else it is the only one here with grade cells.
     """
     if name:
-        for path in (Path(name), Path(f"{name}.ipynb")):
+        for path in (Path(name), Path(f"{name}.ipynb"), Path(name, f"{Path(name).name}.ipynb")):
             if path.is_file():
                 return path
         raise UsageError(f"There is no notebook '{printable(name)}' in {Path.cwd()}. {USAGE}")

@@ -23,6 +23,7 @@ import nbformat
 from proctor.errors import CourseError, ProctorError
 from proctor.notebook.archive import comment, packed, write_whole
 from proctor.notebook.cells import Cell, is_locked, nbgrader
+from proctor.notebook.label import Label
 from proctor.student.handin import Handin, Item, plain
 from proctor.student.receipt import Receipt, receipt_name
 
@@ -123,7 +124,6 @@ def ago(seconds: float) -> str:
 def _cells(item: Item) -> Iterator[Finding]:
     """What is blank, does not compile, was edited, or is gone."""
     blank: list[str] = []
-    edited: list[str] = []
     seen: set[str] = set()
     for cell in item.notebook["cells"]:
         meta = nbgrader(cell)
@@ -132,20 +132,28 @@ def _cells(item: Item) -> Iterator[Finding]:
             yield Finding(f"cell '{name}' stands there twice: the first one counts")
             continue
         seen |= {name} if name else set()
-        if is_locked(meta):
-            if meta.get("checksum") and not _as_released(cell):
-                edited.append(name)
-        elif said := _syntax_error(cell):
+        if not is_locked(meta) and (said := _syntax_error(cell)):
             yield Finding(f"not valid Python: {said}", warning=True)
         if meta.get("solution") and is_blank(cell):
             blank.append(name)
-    gone = [name for name in (item.label.cells if item.label else ()) if name not in seen]
+    edited, gone = put_back(item.notebook["cells"], item.label)
     if blank:
         yield Finding(f"still to be written: {', '.join(blank)}", warning=True)
     if edited:
         yield Finding(f"edited, and put back when you are graded: {', '.join(edited)}")
     if gone:
         yield Finding(f"gone, and put back as it was given: {', '.join(gone)}", warning=True)
+
+
+def put_back(cells: list[Cell], label: Label | None) -> tuple[list[str], list[str]]:
+    """The given cells that were edited, and those that are gone: grading puts both back."""
+    named = {str(nbgrader(cell).get("grade_id", "")): cell for cell in reversed(cells)}
+    edited = [
+        name
+        for name, cell in reversed(named.items())
+        if is_locked(meta := nbgrader(cell)) and meta.get("checksum") and not _as_released(cell)
+    ]
+    return edited, [name for name in (label.cells if label else ()) if name not in named]
 
 
 def _syntax_error(cell: Cell) -> str:

@@ -89,7 +89,14 @@ def explain_check(error: BaseException, cell: str, syntax_errors: list[str]) -> 
     name = error.remote_name if isinstance(error, RemoteError) else type(error).__name__
     said = str(error).strip()
     parts = syntax_errors[:1] if isinstance(error, NameError) else []
-    parts += [where, f"{name}: {said}" if said else name, place and f"raised in {place}"]
+    none = "NoneType" in said and name in ("AttributeError", "TypeError")
+    hint = none and "Something is None here: does a function lack its `return`?"
+    parts += [
+        where,
+        f"{name}: {said}" if said else name,
+        hint or "",
+        place and f"raised in {place}",
+    ]
     return "\n".join(part for part in parts if part)[:MAX_MESSAGE]
 
 
