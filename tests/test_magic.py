@@ -24,7 +24,6 @@ from proctor.student import magic
 from proctor.worker.shell import Shell
 from tests.classroom import ROOT
 from tests.test_check import as_exported
-from tests.test_feedback import browser  # noqa: F401 (a fixture)
 from tests.test_grading import NAME, as_notebook, cell, notebooks, write
 
 INSTALL = ROOT / "docs/install.md"
