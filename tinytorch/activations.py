@@ -15,20 +15,23 @@ __all__ = ["clamp", "gelu", "log_softmax", "relu", "sigmoid", "softmax", "tanh"]
 def relu(x):
     """The positive part of each element, max(x, 0). Any shape; the result has the same.
 
-    In its corner, at 0, it may have the slope of either side.
+    Its curve has a corner at 0: which of the two slopes, 0 or 1, it has there is up to you.
     """
     return x.maximum(0)
 
 
 def clamp(x, low, high):
-    """Each element of `x`, moved to the nearer end if it is not between `low` and `high`."""
+    """Each element of `x`, moved to the nearer end if it is not between `low` and `high`.
+
+    It may be off by as much as a number of the size of `low` or `high` is rounded.
+    """
     return -((-x.maximum(low)).maximum(-high))
 
 
 def sigmoid(x):
     """1 / (1 + exp(-x)), elementwise, without overflow in the value or on the way to it."""
-    one = (-(-x).maximum(0)).exp()  # exp(-m), with m = max(-x, 0)
-    other = (-x.maximum(0)).exp()  # exp(-x - m)
+    m = (-x).maximum(0)
+    one, other = (-m).exp(), (-x - m).exp()
     return one / (one + other)
 
 

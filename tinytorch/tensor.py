@@ -44,7 +44,7 @@ class Tensor:
     """An n-dimensional array of floats.
 
     `data` may be a number, a (nested) list, a NumPy array or a Tensor; `as_array` says which dtype
-    it gets. An array of floats is shared with the caller, not copied. Shapes broadcast as in NumPy,
+    it gets. An array of floats may be shared with the caller. Shapes broadcast as in NumPy,
     and shapes that do not fit raise ValueError.
     """
 

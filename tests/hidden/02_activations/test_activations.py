@@ -90,6 +90,22 @@ PARTLY = Misconception(
     "The derivative comes through x itself but not through the sum, which has left the Tensor "
     "(through .data or NumPy).",
 )
+AT_ZERO = Misconception(
+    "slope at zero",
+    "At exactly 0 the slope is not that of the curve. Where both sides of a maximum are equal only "
+    "one of them passes the slope on: take one and the same m in all places, and no sign that is 0 "
+    "or another there.",
+)
+LIST_CHANGED = Misconception(
+    "changes the list of layers",
+    "After the call the list `layers` is another, so that the next call with it computes something "
+    "else. Does network take something out of it, as pop() does?",
+)
+ADDED = Misconception(
+    "number added",
+    "The shares of a row add up to nearly 1, but not to 1. Is a small number added somewhere, "
+    "against a 0 that cannot come?",
+)
 
 # Symptoms: how a wrong result is recognised.
 NOT_FINITE = {OVERFLOW: lambda y: not np.isfinite(y).all()}
@@ -221,6 +237,16 @@ def quiet(student, name, inputs):
         assert np.isfinite(y).all() and x.shape == y.shape and not np.array_equal(x, y)
 
 
+def nearly_one(totals):
+    """Whether none of them is 1, and all are near it."""
+    return bool(np.all((np.abs(totals - 1) > 1e-11) & (np.abs(totals - 1) < 1e-4)))
+
+
+def at_zero(slope):
+    """Recognises a slope at 0 that is wrong, where the one of 0.5 beside it is right."""
+    return lambda v: {AT_ZERO: lambda seen: np.isclose(seen[1], slope * v[1])}
+
+
 def away_from_zero(rng, shape):
     x = rng.choice([-1, 1], size=shape) * rng.uniform(0.1, 4, size=shape)
     x.flat[:2] = 1.5, -1.5
@@ -254,7 +280,6 @@ class TestClamp:
     @pytest.mark.points(2)
     def test_values(self, student, rng):
         """clamp moves what lies outside to the nearer end, and keeps the rest."""
-        describe_input("numbers below, between, above and exactly at the two ends")
         cases = []
         for low, high in ((-1.0, 2.0), (0.5, 0.75), (-3.0, -1.0), (1.0, 1.0)):
             x = np.concatenate([rng.uniform(low - 3, high + 3, 20), [low - 1, low, high, high + 1]])
@@ -266,7 +291,10 @@ class TestClamp:
                 for end in (np.maximum(x, low), np.minimum(x, high))
             )
         }
-        values(student, "clamp", cases, wrong)
+        describe_input("numbers below, between, above and exactly at the two ends")
+        values(student, "clamp", cases[:3], wrong)
+        describe_input("low and high are one and the same number")
+        values(student, "clamp", cases[3:])
 
     @pytest.mark.points(2)
     def test_connected(self, student, rng):
@@ -277,7 +305,7 @@ class TestClamp:
 
 
 class TestSigmoid:
-    @pytest.mark.points(3)
+    @pytest.mark.points(2.5)
     def test_values(self, student, rng):
         """sigmoid(x) is 1 / (1 + exp(-x)), in any shape; with sigmoid(-x) it adds up to 1."""
         describe_input(SHAPES_KIND + ", zeros and ties")
@@ -313,6 +341,13 @@ class TestSigmoid:
         describe_input("numbers of moderate size")
         flows(student, rng, "sigmoid", [away_from_zero(rng, (3, 4))])
 
+    @pytest.mark.points(0.5)
+    def test_connected_at_zero(self, student, rng):
+        """The slope of sigmoid at exactly 0 is that of its curve."""
+        describe_input("0, and a number beside it")
+        wrong = at_zero(0.25 / np.cosh(0.25) ** 2)
+        flows(student, rng, "sigmoid", [np.array([0.0, 0.5])], symptoms=wrong)
+
     @pytest.mark.points(2)
     def test_connected_far(self, student, rng):
         """The slope of sigmoid is finite wherever the value is."""
@@ -322,7 +357,7 @@ class TestSigmoid:
 
 
 class TestTanh:
-    @pytest.mark.points(2)
+    @pytest.mark.points(1.5)
     def test_values(self, student, rng):
         """tanh has the values of the hyperbolic tangent, in any shape."""
         describe_input(SHAPES_KIND + ", zeros and ties")
@@ -349,6 +384,13 @@ class TestTanh:
         describe_input("numbers of moderate size")
         x = away_from_zero(rng, (3, 4))
         built(lambda lent: flows(student, rng, "tanh", [x], lent=lent))
+
+    @pytest.mark.points(0.5)
+    def test_connected_at_zero(self, student, rng):
+        """The slope of tanh at exactly 0 is that of its curve."""
+        describe_input("0, and a number beside it")
+        x, wrong = np.array([0.0, 0.5]), at_zero(np.cosh(0.5) ** -2)
+        built(lambda lent: flows(student, rng, "tanh", [x], lent=lent, symptoms=wrong))
 
     @pytest.mark.points(1)
     def test_connected_far(self, student, rng):
@@ -452,6 +494,7 @@ class TestSoftmax:
         x = rng.normal(size=(4, 4))
         powers = [np.exp(x - m) for m in (0, x.max(1), x.max(1, keepdims=True))]
         wrong = {
+            ADDED: lambda y: nearly_one(y.sum(-1)),
             WHOLE: lambda y: np.isclose(y.sum(), 1),
             KEEPDIMS: lambda y: any(np.allclose(y, e / e.sum(1)) for e in powers),
         }
@@ -525,7 +568,10 @@ class TestLogSoftmax:
     def test_values(self, student, rng):
         """log_softmax(x) is the logarithm of softmax along the last axis."""
         describe_input("scores of several shapes, equal ones among them, without naming an axis")
-        wrong = {WHOLE: lambda y: np.isclose(np.exp(y).sum(), 1)}
+        wrong = {
+            ADDED: lambda y: nearly_one(np.exp(y).sum(-1)),
+            WHOLE: lambda y: np.isclose(np.exp(y).sum(), 1),
+        }
         values(student, "log_softmax", scores(rng, numpy_log_softmax), wrong, **EXACT)
 
     @pytest.mark.points(2)
@@ -582,10 +628,21 @@ def networks(cases):
     told = []
     for x, layers, name in cases:
         matrices = [Tensor(np.array(matrix)) for matrix in layers]
-        once = network(Tensor(np.array(x)), matrices, names[name]).data
-        twice = network(Tensor(np.array(x)), matrices, names[name]).data
-        told.append((once, twice))
+        told.append(network(Tensor(np.array(x)), matrices, names[name]).data)
     return told
+
+
+@run_in_worker
+def layers_stay(x, layers):
+    """The shape of a network's shares, and whether the list and its numbers are as they were."""
+    import numpy as np
+
+    given = [Tensor(np.array(matrix)) for matrix in layers]
+    kept = list(given)
+    shares = network(Tensor(x), given, relu)
+    same = len(given) == len(kept) and all(a is b for a, b in zip(given, kept, strict=True))
+    numbers = all(np.array_equal(a.data, b) for a, b in zip(kept, layers, strict=True))
+    return shares.shape, same, numbers
 
 
 def numpy_network(x, layers, name):
@@ -614,21 +671,30 @@ def smooth(rng, rows, *widths):
 
 class TestWhole:
     @EACH
-    @pytest.mark.points(6)
+    @pytest.mark.points(5)
     def test_shares(self, student, rng, name):
         """A network gives the right shares, of whatever depth, in the dtype that it is given."""
-        describe_input(f"networks of one, two and four matrices with {name}")
         cases = [
             (rng.normal(size=(rows, widths[0])), matrices(rng, *widths), name)
             for rows, widths in ((5, (3, 6, 4)), (2, (4, 3)), (1, (3, 5, 4, 6, 2)))
         ]
         x, layers, _ = cases[0]
         cases.append((x.astype(np.float32), [m.astype(np.float32) for m in layers], name))
-        for told, case in zip(networks(student, cases), cases, strict=True):
-            once, twice = told
-            assert_close(once, numpy_network(*case), dtype=case[0].dtype)
-            describe_input(f"the same matrices a second time, with {name}")
-            assert_close(twice, numpy_network(*case))
+        for shares, case in zip(networks(student, cases), cases, strict=True):
+            x, layers, _ = case
+            describe_input(f"a network of {len(layers)} matrices with {name}, in {x.dtype}")
+            assert_close(shares, numpy_network(*case))
+            symptom(UPCAST, (x.dtype, shares.dtype) == (np.float32, np.float64))
+            assert shares.dtype == x.dtype
+
+    @pytest.mark.points(1)
+    def test_layers_stay(self, student, rng):
+        """network leaves the list of its layers and their numbers as they were."""
+        describe_input("a list of two matrices")
+        shape, same, numbers = layers_stay(student, rng.normal(size=(4, 3)), matrices(rng, 3, 5, 2))
+        symptom(LIST_CHANGED, not same)
+        symptom(CHANGED, not numbers)
+        assert shape == (4, 2)
 
     @EACH
     @pytest.mark.points(7)
@@ -654,7 +720,7 @@ class TestWhole:
         )
         x, first, last = smooth(rng, 6, 3, 8, 4)
         layers = [5_000 * first, last if name in ("relu", "gelu") else 5_000 * last]
-        [(seen, _)] = networks(student, [(x, layers, name)])
+        [seen] = networks(student, [(x, layers, name)])
         assert_close(seen, numpy_network(x, layers, name), atol=1e-6, symptoms=NOT_FINITE)
         program = f"lambda a, b: log_softmax({name}(Tensor(x) @ a) @ b)"
         more = {"constants": {"x": x}, "symptoms": NOT_FINITE}
