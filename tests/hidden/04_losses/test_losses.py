@@ -51,6 +51,11 @@ LOG_OF_ZERO = Misconception(
     "With large logits a probability rounds to 0 (or exp overflows) before the logarithm "
     "is taken: log_softmax never forms the probability.",
 )
+ONE_MAXIMUM = Misconception(
+    "one maximum for all rows",
+    "The largest logit of the whole batch was taken off every row: beside a large row a small one "
+    "sums to 0, and its logarithm is infinite. Each row has a maximum of its own.",
+)
 NEEDS_ARRAY = Misconception(
     "targets as a list",
     "A list of class indices is as good as an array, but has no .shape, .astype or arithmetic.",
@@ -365,7 +370,17 @@ class TestStable:
         describe_input("logits around ±10,000, the largest at a wrong class")
         assert abs(wrong) > 1
 
-    @pytest.mark.points(2)
+    @pytest.mark.points(1)
+    def test_rows_are_alone(self, student):
+        """A row of large logits changes nothing for the rows of small ones beside it."""
+        logits = np.array([[1000.0, 0.0], [0.0, 1.0], [-1000.0, -1002.0]])
+        describe_input("three examples with logits around 1000, around 0 and around -1000")
+        symptoms = {ONE_MAXIMUM: lambda seen: not np.isfinite(seen).all()}
+        targets = np.array([0, 1, 0])
+        loss = loss_of(student, "cross_entropy", logits, targets)
+        assert_close(loss, surprise(logits, targets), symptoms=symptoms)
+
+    @pytest.mark.points(1)
     def test_no_warning(self, student, rng):
         """Large logits cause no overflow, no division by zero and no NaN, not even on the way."""
         logits, chosen = confident(rng, 6, 3)
