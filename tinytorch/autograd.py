@@ -31,7 +31,7 @@ def unbroadcast(g, shape):
 
 
 def matmul_vjp(g, out, a, b):
-    """The rule of `a @ b`, 1-D operands as in NumPy; what is left is a broadcast form."""
+    """The rule of `a @ b`, 1-D operands as in NumPy. The engine unbroadcasts what it returns."""
     A, B = np.atleast_2d(a), b[:, None] if b.ndim == 1 else b
     g = np.expand_dims(g, (-2,) * (a.ndim == 1) + (-1,) * (b.ndim == 1))
     # one matrix under a batch gets one large product, not a sum of many
@@ -54,7 +54,7 @@ def sum_vjp(g, out, x, axis=None, keepdims=False):
 
 
 def max_vjp(g, out, x, axis=None, keepdims=False):
-    """The rule of `x.max(axis, keepdims)`: the gradient goes to the winners, in equal shares."""
+    """The rule of `x.max(axis, keepdims)`: the gradient goes to the winners."""
     won = (x == put_back(out, axis, keepdims)).astype(x.dtype)
     return (put_back(g, axis, keepdims) * won / won.sum(axis=axis, keepdims=True),)
 

@@ -58,7 +58,7 @@ class Linear(Module):
     """y = x @ weight + bias.
 
     weight: float32, shape (in_features, out_features), uniform in ±1/sqrt(in_features), drawn from
-    `rng` (a NumPy generator; None makes a fresh one). bias: float32 zeros of shape (out_features,),
+    `rng` (a NumPy generator; None: one of its own). bias: float32 zeros of shape (out_features,),
     or None with bias=False.
     """
 

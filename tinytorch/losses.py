@@ -14,7 +14,7 @@ def mse_loss(predictions: Tensor, targets) -> Tensor:
     """Mean squared error: the mean of (predictions - targets)**2 over all entries.
 
     predictions: Tensor of any shape. targets: Tensor or array of the same shape. Returns a Tensor
-    of shape () in the dtype of the predictions, or in float64 if the targets are float64.
+    of shape () in the dtype of the predictions (float64 targets may make it float64).
     """
     difference = predictions - targets
     return (difference * difference).mean()
@@ -35,7 +35,8 @@ def binary_cross_entropy(probabilities: Tensor, targets) -> Tensor:
 
     probabilities: Tensor of any shape, entries from 0 to 1. targets: array or Tensor of the same
     shape, 0 or 1. The arguments of both logarithms are bounded below by 1e-7, so no entry costs
-    more than 16.12. Returns a Tensor of shape () in the dtype of the probabilities.
+    more than 16.12. Returns a Tensor of shape () in the dtype of the probabilities (float64 targets
+    may make it float64).
     """
     log_yes = probabilities.maximum(1e-7).log()
     log_no = (1 - probabilities).maximum(1e-7).log()

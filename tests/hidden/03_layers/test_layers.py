@@ -67,6 +67,11 @@ FLAT_LISTS = Misconception(
     "lists in lists not walked",
     "What is in a list in a list is missing: how deep does your walk through lists go?",
 )
+REMEMBERED = Misconception(
+    "remembers other models",
+    "Parameters of modules that were asked before, and are not inside this one, are listed: is "
+    "something kept on the class, or a `{}` or `[]` a default value, which all calls share?",
+)
 TWICE = Misconception(
     "counted twice",
     "A parameter that can be reached in two ways is in the list twice; an optimizer would move it "
@@ -98,6 +103,10 @@ KEEPS_P = Misconception(
 )
 ONE_MASK = Misconception(
     "the same mask again", "Two calls drop the same entries: draw a new mask at each call."
+)
+DEALT = Misconception(
+    "always the same number",
+    "Exactly the share p is dropped at each call: the entries are not independent of each other.",
 )
 WHOLE_ROWS = Misconception(
     "rows or columns drop together",
@@ -214,6 +223,7 @@ def found_in(student, *specs, symptoms=None, steps=(), expected=None, alone=True
         told = walks(student, [(spec, steps) for spec in specs], lent)
         for spec, seen in zip(specs, told, strict=True):
             wanted = sorted(numbers(spec) if expected is None else expected)
+            symptom(REMEMBERED, not steps and set(seen) > set(wanted))
             symptom(TWICE, len(seen) > len(wanted) and sorted(set(seen)) == wanted)
             assert_close(
                 np.array(seen, float),
@@ -252,11 +262,14 @@ def tree(rng, leaf, nested=True, depth=4):
 
 @run_in_worker
 def yielded():
-    """For values that are no list or tuple: whether each that `contents` yields is the value."""
+    """For values that are no list or tuple: whether each that `contents` yields is the value. And
+    what it yields of empty lists.
+    """
     import numpy as np
 
     others = np.zeros(3), {"a": 1}, "four", range(2), None
-    return [[item is value for item in contents(value)] for value in others]
+    own = [[item is value for item in contents(value)] for value in others]
+    return own, [list(contents(value)) for value in ([], (), [[], ([],)])]
 
 
 class TestTraversal:
@@ -298,7 +311,10 @@ class TestTraversal:
         symptoms = {FLAT_LISTS: [a, b], NO_LISTS: [a], OWN_ONLY: [a, b, d]}
         found_in(student, spec, symptoms=symptoms, alone=False)
         describe_input("an array, a dictionary, text, a range and None, which contents yields")
-        assert yielded(student) == [[True]] * 5
+        themselves, nothing = yielded(student)
+        assert themselves == [[True]] * 5
+        describe_input("empty lists, of which contents yields nothing")
+        assert nothing == [[], [], []]
 
     @pytest.mark.points(2)
     def test_any_tree(self, student, rng):
@@ -702,6 +718,7 @@ def dropped(cases):
     for x, p, seed, calls in cases:
         options = {} if seed is None else {"rng": np.random.default_rng(seed)}
         layer = Dropout(**options) if p is None else Dropout(p, **options)
+        layer.training = True  # another's eval() is not to be paid for
         tensor = Tensor(np.array(x))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -741,6 +758,12 @@ def a_seed(rng):
     return int(rng.integers(1 << 30))
 
 
+def in_mode(training):
+    """The program of a Dropout in this mode, whatever another's eval() has left."""
+    made = "d := Dropout(0.4, rng=np.random.default_rng(7))"
+    return f"[{made}, setattr(d, 'training', {training}), d][-1]"
+
+
 class TestDropout:
     @pytest.mark.points(1)
     def test_zero_or_scaled(self, student, rng):
@@ -771,8 +794,14 @@ class TestDropout:
         x = numbers_away_from_zero(rng, (100, 200))
         describe_input("20,000 numbers")
         chances = (0.2, 0.8, None)
-        told = dropped(student, [(x, p, a_seed(rng), 1) for p in chances])
-        for p, ([y], *_) in zip(chances, told, strict=True):
+        told = dropped(student, [(x, p, a_seed(rng), 2) for p in chances])
+        dealt = [
+            np.count_nonzero(y == 0) - round((p or 0.5) * x.size)
+            for p, (results, *_) in zip(chances, told, strict=True)
+            for y in results
+        ]
+        symptom(DEALT, not any(dealt))  # by chance six times in 10 to the 13
+        for p, ([y, _], *_) in zip(chances, told, strict=True):
             assert y.shape == x.shape
             share, p = float((y == 0).mean()), 0.5 if p is None else p
             # a row has 200 numbers, a column 100: of independent draws none is off by 0.45
@@ -852,18 +881,29 @@ class TestDropout:
         for dtype in (np.float32, np.float64):
             [([y], after, kept, _)] = dropped(student, [(x.astype(dtype), 0.3, a_seed(rng), 1)])
             assert y.dtype == dtype and 0 < (y == 0).sum() < x.size
+            [([nothing], *_)] = dropped(student, [(x.astype(dtype), 1.0, a_seed(rng), 1)])
+            assert nothing.dtype == dtype
             assert_close(after, x, dtype=dtype)
             symptom(KEPT_TENSOR, kept != 0)
 
-    @pytest.mark.points(4)
+    @pytest.mark.points(3)
     def test_connected(self, student, rng):
         """The derivative comes through where an entry survives, scaled like the entry."""
         x, way = numbers_away_from_zero(rng, (5, 8)).astype(float), rng.normal(size=(5, 8))
         describe_input("the derivative by the input")
-        program = "Dropout(0.4, rng=np.random.default_rng(7))"
-        [(value, slope, _)], _, _ = forward(student, program, [x], [([way], [])])
+        [(value, slope, _)], _, _ = forward(student, in_mode(True), [x], [([way], [])])
         assert value.shape == x.shape and value.any() and not value.all()
         assert_close(slope, way * value / x, rtol=1e-6, symptoms={CUT: lambda seen: not seen.any()})
+
+    @pytest.mark.points(1)
+    def test_connected_in_use(self, student, rng):
+        """In use, the derivative comes through a Dropout, which else drops, unchanged."""
+        x, way = numbers_away_from_zero(rng, (5, 8)).astype(float), rng.normal(size=(5, 8))
+        describe_input("the derivative by the input, in a layer whose training is False")
+        [(dropping, _, _)], _, _ = forward(student, in_mode(True), [x], [([way], [])])
+        assert not dropping.all()
+        [(_, slope, _)], _, _ = forward(student, in_mode(False), [x], [([way], [])])
+        assert_close(slope, way, symptoms={CUT: lambda seen: not seen.any()})
 
 
 # Sequential and Residual
@@ -975,6 +1015,7 @@ def broken(x):
             if isinstance(value, Module):
                 hasty_eval(value)
 
+    Module.training = True  # another's eval() is not to be paid for
     model = breaks_it()
     hasty_eval(model)
     hasty = model(Tensor(x)).data

@@ -26,6 +26,11 @@ NOT_SQUARED = Misconception(
     "This is the mean of the absolute errors, or a root was taken: the mean of the squares is "
     "asked.",
 )
+EXPANDED = Misconception(
+    "squares subtracted",
+    "Large numbers were squared and then subtracted: their rounding errors are larger than what is "
+    "left. Subtract first, then square.",
+)
 NOT_NORMALISED = Misconception(
     "logits for log-probabilities",
     "The raw logits of the right classes were averaged: logits become logarithms of probabilities "
@@ -50,6 +55,11 @@ LOG_OF_ZERO = Misconception(
     "logarithm of a rounded softmax",
     "With large logits a probability rounds to 0 (or exp overflows) before the logarithm "
     "is taken: log_softmax never forms the probability.",
+)
+ONE_MAXIMUM = Misconception(
+    "one maximum for all rows",
+    "The largest logit of the whole batch was taken off every row: beside a large row a small one "
+    "sums to 0, and its logarithm is infinite. Each row has a maximum of its own.",
 )
 NEEDS_ARRAY = Misconception(
     "targets as a list",
@@ -172,7 +182,7 @@ def keeps_dtype(student, name, make):
 
 
 class TestMse:
-    @pytest.mark.points(4)
+    @pytest.mark.points(3)
     @pytest.mark.parametrize("shape", [(1, 1), (7,), (4, 3), (2, 3, 4)])
     def test_value(self, student, rng, shape):
         """mse_loss is the mean of the squared differences over all entries, a single number."""
@@ -187,6 +197,17 @@ class TestMse:
         loss, nothing = losses(student, "mse_loss", cases, False)
         assert_close(loss, (error**2).mean(), symptoms=symptoms)
         assert_close(nothing, 0.0)
+
+    @pytest.mark.points(1)
+    def test_small_differences(self, student):
+        """Large numbers that are close cost as much as small ones with the same difference."""
+        predictions = np.array([3000.25, -2000.5], dtype=np.float32)
+        targets = np.array([3000, -2000], dtype=np.float32)
+        describe_input("predictions of 3000.25 and -2000.5 with targets of 3000 and -2000, float32")
+        cases = [(predictions, targets, False), (predictions - targets, 0 * targets, False)]
+        large, small = losses(student, "mse_loss", cases, False)
+        assert small.shape == () and abs(small) > 1e-3
+        assert_close(large, small, symptoms={EXPANDED: lambda seen: seen.shape == ()})
 
     @pytest.mark.points(1)
     def test_targets_are_arrays_or_tensors(self, student, rng):
@@ -235,10 +256,11 @@ class TestBug:
 
 @run_in_worker
 def loss_and_logits(logits, targets):
-    """The loss, and what the logits hold after it was computed."""
+    """The loss, and what the logits hold after it was computed. Targets may not be written to."""
     import numpy as np
 
-    x = Tensor(np.array(logits))
+    x, targets = Tensor(np.array(logits)), np.array(targets)
+    targets.flags.writeable = False
     return cross_entropy(x, targets).data, x.data
 
 
@@ -298,9 +320,10 @@ class TestCrossEntropy:
         assert other != told[0]  # or nobody has looked at them
 
     @pytest.mark.points(0.5)
-    def test_logits_stay(self, student, rng):
-        """cross_entropy leaves its logits as they were."""
+    def test_arguments_stay(self, student, rng):
+        """cross_entropy leaves its logits as they were, and does not write into its targets."""
         logits, targets = classes(rng, 5, 4)
+        describe_input("targets in an array that is read-only")
         loss, after = loss_and_logits(student, logits, targets)
         assert type(loss) is np.ndarray and loss.shape != logits.shape
         assert_close(after, logits, atol=0, rtol=0)
@@ -365,7 +388,17 @@ class TestStable:
         describe_input("logits around ±10,000, the largest at a wrong class")
         assert abs(wrong) > 1
 
-    @pytest.mark.points(2)
+    @pytest.mark.points(1)
+    def test_rows_are_alone(self, student):
+        """A row of large logits changes nothing for the rows of small ones beside it."""
+        logits = np.array([[1000.0, 0.0], [0.0, 1.0], [-1000.0, -1002.0]])
+        describe_input("three examples with logits around 1000, around 0 and around -1000")
+        symptoms = {ONE_MAXIMUM: lambda seen: not np.isfinite(seen).all()}
+        targets = np.array([0, 1, 0])
+        loss = loss_of(student, "cross_entropy", logits, targets)
+        assert_close(loss, surprise(logits, targets), symptoms=symptoms)
+
+    @pytest.mark.points(1)
     def test_no_warning(self, student, rng):
         """Large logits cause no overflow, no division by zero and no NaN, not even on the way."""
         logits, chosen = confident(rng, 6, 3)
@@ -385,6 +418,15 @@ class TestStable:
         program = "lambda logits: cross_entropy(logits, targets)"
         symptoms = {LOG_OF_ZERO: lambda seen: not np.isfinite(seen).all()}
         flows(student, rng, program, [logits], constants=constants, symptoms=symptoms)
+
+
+@run_in_worker
+def bce_and_inputs(p, t):
+    """The loss, and what the probabilities and the targets hold after it was computed."""
+    import numpy as np
+
+    x, targets = Tensor(np.array(p)), np.array(t)
+    return binary_cross_entropy(x, targets).data, x.data, targets
 
 
 class TestBce:
@@ -431,7 +473,19 @@ class TestBce:
         describe_input("probabilities of exactly 0 and 1, all wrong")
         assert abs(wrong) > 1
 
-    @pytest.mark.points(1)
+    @pytest.mark.points(0.5)
+    def test_arguments_stay(self, student):
+        """binary_cross_entropy leaves probabilities and targets as they were, 0 and 1 too."""
+        p, t = np.array([0.0, 1.0, 0.25, 1e-9]), np.array([0.0, 1.0, 1.0, 0.0])
+        describe_input("probabilities of 0, 1 and others")
+        loss, p_after, t_after = bce_and_inputs(student, p, t)
+        assert type(loss) in (np.ndarray, np.float64) and loss.shape != p.shape
+        other, _, _ = bce_and_inputs(student, p, 1 - t)
+        assert other != loss  # or nobody has looked at them
+        assert_close(p_after, p, atol=0, rtol=0)
+        assert_close(t_after, t, atol=0, rtol=0)
+
+    @pytest.mark.points(0.5)
     def test_above_the_floor(self, student, rng):
         """The floor changes nothing above it: a probability of 5e-7 costs -log(5e-7)."""
         small = rng.uniform(2e-7, 1e-6, size=6)
@@ -544,6 +598,16 @@ def slopes_of_a_bowl(a, b, first, second, options):
 
 
 @run_in_worker
+def left_by_nudge(start):
+    """What a parameter holds after nudge."""
+    import numpy as np
+
+    p = Tensor(np.array(start))
+    nudge(lambda: (p * p).sum(), [p])
+    return p.data
+
+
+@run_in_worker
 def slopes_of_cubes(start, options):
     """Slopes of sum(p³): a central difference is 3p² + h², so it shows its step h."""
     import numpy as np
@@ -621,6 +685,10 @@ class TestNudge:
     def test_values_are_put_back(self, student, rng):
         """Measuring changes nothing: afterwards the parameters are as before."""
         a, b, p, q = bowl(rng)
+        describe_input("a float64 parameter of 0.1, 0.7 and 5.3, to the last digit")
+        start = np.array([0.1, 0.7, 5.3])
+        symptoms = {LEFT_MOVED: lambda seen: seen.shape == start.shape}
+        assert_close(left_by_nudge(student, start), start, atol=0, rtol=0, symptoms=symptoms)
         describe_input("two parameters, slopes measured twice with a step of 0.25")
         slopes, after_p, after_q = slopes_of_a_bowl(student, a, b, p, q, {"step": 0.25})
         assert_close(after_p, p, symptoms={LEFT_MOVED: lambda seen: seen.shape == p.shape})
@@ -746,7 +814,9 @@ def examples(rng, name, n=8):
     answers = x @ rng.normal(size=(3, 3))
     if name == "mse_loss":
         return x, answers
-    return x, answers.argmax(1) if name == "cross_entropy" else (answers > 0).astype(float)
+    if name == "cross_entropy":
+        return x, answers.argmax(1)
+    return x, (answers > np.quantile(answers, 0.3)).astype(float)  # not as many of each
 
 
 class TestWhole:

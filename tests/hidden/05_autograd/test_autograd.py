@@ -53,7 +53,9 @@ LAST_WINS = Misconception(
     "An entry that was picked several times got only one of its gradients: see np.add.at.",
 )
 PER_PATH = Misconception(
-    "once per path", "The gradient is a multiple of the right one: is a node visited once per path?"
+    "once per path",
+    "The gradient is a multiple of the right one: is a node visited once per path? Or is something "
+    "added in place (+=) to an array that two tensors share?",
 )
 SLOW = Misconception(
     "once per path", "Twice the work for each level: is a node visited once per path?"
@@ -71,6 +73,11 @@ REPLACED = Misconception(
 SHARED = Misconception(
     "shared array",
     "Changing one gradient in place changed another: each .grad needs an array of its own.",
+)
+READ_LATE = Misconception(
+    "read too late",
+    "The gradient is that of numbers which the operand got afterwards: take its array while the "
+    "operation runs, not when backward() comes by.",
 )
 RECURSES = Misconception(
     "recursion", "A long chain exceeds Python's recursion limit: keep a stack of your own."
@@ -1202,7 +1209,9 @@ def arrived(grad):
 
 @run_in_worker
 def leftovers(x, g, alone):
-    """Which results of a finished graph are still there, without the garbage collector."""
+    """Which results of a finished graph are gone, without the garbage collector: one on the way, as
+    long as the loss is there, and then both.
+    """
     import gc
     import weakref
 
@@ -1215,7 +1224,8 @@ def leftovers(x, g, alone):
         def pull(g):
             return [g + 0 * out.data, g]
 
-        vars(out).update(vars(leaf), _parents=[left, right], _pull=pull)
+        above = [left, right]
+        vars(out).update(vars(leaf), _parents=above, _pull=pull, _op=("__add__", above))
         return out
 
     leaf = Tensor(np.array(x))
@@ -1233,8 +1243,10 @@ def leftovers(x, g, alone):
             nodes.clear()
         else:
             last.backward(np.array(g))
-        del middle, last
-        return leaf.grad, [trace() is None for trace in traces]
+        del middle
+        let_go = traces[0]() is None
+        del last
+        return leaf.grad, let_go, [trace() is None for trace in traces]
     finally:
         gc.enable()
         globals()["topological_order"] = kept
@@ -1262,8 +1274,8 @@ def abandoned(x):
 
 @run_in_worker
 def again(x, g, alone):
-    """The gradient after a backward(), and whether a second one objects: of the same loss, and of
-    another one that shares a part with it.
+    """The gradient after a backward(), and whether a second one objects: of the same loss, of
+    another one that shares a part with it, and of a loss with nothing on the way to it.
     """
     import numpy as np
 
@@ -1288,13 +1300,14 @@ def again(x, g, alone):
     kept = globals().get("topological_order")
     try:
         middle = total(leaf, leaf)
-        last, other = total(middle, middle), total(middle, leaf)
+        last, other, short = total(middle, middle), total(middle, leaf), total(leaf, leaf)
         if alone:
-            globals()["topological_order"] = lambda t: [leaf, middle, t]
+            globals()["topological_order"] = lambda t: [leaf, *[middle] * (t is not short), t]
         go = backward if alone else type(last).backward
         go(last, np.array(g))
+        go(short, np.array(g))
         first = np.array(leaf.grad)
-        return first, [refuses(last), refuses(other)]
+        return first, [refuses(last), refuses(other), refuses(short)]
     finally:
         globals()["topological_order"] = kept
 
@@ -1307,13 +1320,26 @@ class TestFreed:
         describe_input("two results of a finished graph")
 
         def check(alone):
-            grad, gone = leftovers(student, x, g, alone)
+            grad, _, gone = leftovers(student, x, g, alone)
             arrived(grad)
             assert type(gone) is list and gone == [True, True]
 
         best_of(lambda: check(False), lambda: check(True))
 
-    @pytest.mark.points(0.25)
+    @pytest.mark.points(0.125)
+    def test_a_loss_that_is_kept(self, student, rng):
+        """A loss that was sent back holds nothing of its graph: a list of losses stays small."""
+        x, g = rng.normal(size=(2, 3))
+        describe_input("a finished graph whose last result is kept")
+
+        def check(alone):
+            grad, let_go, _ = leftovers(student, x, g, alone)
+            arrived(grad)
+            assert let_go is True
+
+        best_of(lambda: check(False), lambda: check(True))
+
+    @pytest.mark.points(0.125)
     def test_results_that_nobody_used(self, student, rng):
         """A result is gone with its last name, also without a backward(): it is in no circle."""
         describe_input("results of an addition and of a sum of additions")
@@ -1324,12 +1350,14 @@ class TestFreed:
     def test_a_second_backward(self, student, rng):
         """A second backward() through a graph that is used up raises RuntimeError."""
         x, g = rng.normal(size=(2, 3))
-        describe_input("the same loss again, or another one that shares a part with it")
+        describe_input(
+            "the same loss again, long or short, or another one that shares a part with it"
+        )
 
         def check(alone):
             first, refused = again(student, x, g, alone)
             arrived(first)
-            assert type(refused) is list and refused == [True, True]
+            assert type(refused) is list and refused == [True, True, True]
 
         best_of(lambda: check(False), lambda: check(True))
 
@@ -1369,6 +1397,27 @@ def wrapped(cases):
         globals()["unbroadcast"] = kept
 
 
+@run_in_worker
+def later(a, b, g):
+    """What `tracked` around x * 2 y sends to y when x has other numbers, or no mark any more."""
+    import numpy as np
+
+    kept, sent = globals().get("unbroadcast"), []
+    globals()["unbroadcast"] = lambda g, shape: g
+    try:
+        for name, value in (("data", 7 * a), ("requires_grad", False)):
+            x, y = Tensor(np.array(a)), Tensor(np.array(b))
+            for leaf in (x, y):
+                vars(leaf).update(requires_grad=True, grad=None, _parents=(), _pull=None, _op=())
+            forward = lambda x, y: Tensor(2 * x.data * y.data)  # noqa: E731
+            out = tracked(forward, lambda g, out, x, y: (2 * g * y, 2 * g * x))(x, y)
+            setattr(x, name, value)
+            sent.append(np.array([*out._pull(np.array(g))][1]))
+        return sent
+    finally:
+        globals()["unbroadcast"] = kept
+
+
 class TestTracked:
     def alone(self, student, rng, *marks):
         """`tracked` around x + 2 y, for each pair of marks."""
@@ -1403,7 +1452,7 @@ class TestTracked:
 
         best_of(end_to_end, alone)
 
-    @pytest.mark.points(1)
+    @pytest.mark.points(0.75)
     def test_what_needs_a_gradient(self, student, rng):
         """A result requires a gradient if one of its operands does, and only then."""
         a, g = rng.normal(size=(2, 3))
@@ -1422,7 +1471,7 @@ class TestTracked:
 
         best_of(end_to_end, alone)
 
-    @pytest.mark.points(1)
+    @pytest.mark.points(0.75)
     def test_gradients_find_their_operands(self, student, rng):
         """Each operand receives its own gradient, also if the other one is a constant or itself."""
         a, b, g = rng.normal(size=(3, 3))
@@ -1450,6 +1499,28 @@ class TestTracked:
 
         def alone():
             self.alone(student, rng, (True, True), (False, True), (True, False), (True, None))
+
+        best_of(end_to_end, alone)
+
+    @pytest.mark.points(0.5)
+    def test_what_was_there_counts(self, student, rng):
+        """A gradient is that of the values and marks which an operation saw: what became of its
+        operands after it changes nothing."""
+        a, b, g = rng.normal(size=(3, 3))
+        describe_input("x * y, where x gets other numbers, or loses its mark, before backward()")
+
+        def end_to_end():
+            for change in ({"data": 7 * a}, {"requires_grad": False}):
+                x, y = (student.Tensor(array, requires_grad=True) for array in (a, b))
+                product = x * y
+                for name, value in change.items():
+                    setattr(x, name, value)
+                product.backward(g)
+                assert_close(y.grad, g * a, symptoms={READ_LATE: 7 * g * a})
+
+        def alone():
+            for sent in later(student, a, b, g):
+                assert_close(sent, g * 2 * a, symptoms={READ_LATE: 14 * g * a})
 
         best_of(end_to_end, alone)
 
@@ -1788,7 +1859,7 @@ class TestWhole:
 
 
 @run_in_worker
-def verdicts(case, a, b, weights, toy):
+def verdicts(case, a, b, weights, toy, options):
     """What gradcheck says of right functions and then of wrong ones: "agrees" or "objects"."""
     import numpy as np
 
@@ -1839,7 +1910,7 @@ def verdicts(case, a, b, weights, toy):
 
     def sums(error, which):
         def f(*xs):
-            total = xs[0] + xs[0]
+            total = xs[0] * xs[0] * xs[0] if case == "cubes" else xs[0] + xs[0]
             if len(xs) > 1:
                 total = total + xs[0] * xs[1]
             return (total + Tensor(xs[which].data) * error).sum()
@@ -1859,7 +1930,7 @@ def verdicts(case, a, b, weights, toy):
 
     def says(f, inputs):
         try:
-            answer = gradcheck(f, *inputs)
+            answer = gradcheck(f, *inputs, **options)
         except AssertionError:
             return "objects"
         return "agrees" if isinstance(answer, (bool, np.bool_)) and answer else "nothing"
@@ -1879,23 +1950,24 @@ def verdicts(case, a, b, weights, toy):
 
 
 class TestGradcheck:
-    def check(self, student, rng, case, weights):
-        a, b = rng.uniform(1, 2, (2, 2, 2))
-        answer = ["agrees", "agrees", "objects", *["objects"] * (case == "two")]
+    def check(self, student, rng, case, weights, a=None, wrong="objects", **options):
+        drawn, b = rng.uniform(1, 2, (2, 2, 2))
+        a = drawn if a is None else a
+        answer = ["agrees", "agrees", wrong, *[wrong] * (case == "two")]
 
         def run(toy):
-            said = verdicts(student, case, a, b, weights, toy)
+            said = verdicts(student, case, a, b, weights, toy, options)
             assert type(said) is list and said == answer
 
         best_of(lambda: run(False), lambda: run(True))
 
-    @pytest.mark.points(1)
+    @pytest.mark.points(0.75)
     def test_finds_a_wrong_gradient(self, student, rng):
         """gradcheck is True for a right gradient and raises AssertionError for one far off."""
         describe_input("a function with a right gradient, and one with half of it")
         self.check(student, rng, "one", np.ones((2, 2)))
 
-    @pytest.mark.points(1)
+    @pytest.mark.points(0.75)
     def test_looks_at_every_entry(self, student, rng):
         """One wrong entry among right ones is enough to object, also if two errors cancel."""
         describe_input("a gradient with a wrong entry, and one whose errors add up to zero")
@@ -1913,6 +1985,20 @@ class TestGradcheck:
         """An error of one percent is found: it works in double precision."""
         describe_input("a gradient that is off by one percent")
         self.check(student, rng, "one", np.full((2, 2), 0.02))
+
+    @pytest.mark.points(0.5)
+    def test_tolerance(self, student, rng):
+        """An entry may be off by `tolerance`, 1e-5 unless given, and by as much of its size: what
+        rounding does to a slope of 0, or to a large one, is no mistake."""
+        describe_input("a gradient that is off by 1e-3, and with a tolerance of 0.1 one by 0.02")
+        self.check(student, rng, "one", np.full((2, 2), 1e-3))
+        self.check(student, rng, "one", np.full((2, 2), 0.02), wrong="agrees", tolerance=0.1)
+        for text, a in (
+            ("a slope of 0", np.zeros((2, 2))),
+            ("slopes of 1e8", np.array([[7001.0, 7001.3], [7002.7, 7012.0]])),
+        ):
+            describe_input(text)
+            self.check(student, rng, "cubes", np.full((2, 2), 1e6), a)
 
     @pytest.mark.points(1)
     def test_weighs_the_results(self, student, rng):

@@ -55,6 +55,10 @@ CUT = Misconception(
     "The first derivative is right, and the derivative of it is zero: a new Tensor was made from "
     ".data, and the outer grad sees no connection to its own variable.",
 )
+CUT_VALUE = Misconception(
+    "value cut off",
+    "The value has lost its past: hand on the Tensor that f returned, not a new one of its .data.",
+)
 NOT_RECORDED = Misconception(
     "nothing on the tape",
     "The value is right and the gradient zero: f must run while the tape is open, and after its "
@@ -275,7 +279,7 @@ def tape_of_several(arrays, order):
             tape.watch(t)
         a, b, c = tensors
         y = (a * b + c * c * a).sum()
-    g = tape.gradient(y, [tensors[i] for i in order])
+    g = tape.gradient(y, type(order)(tensors[i] for i in order))
     if isinstance(g, (list, tuple)):
         return [np.asarray(one.data) for one in g]
     return np.asarray(g.data)
@@ -370,12 +374,13 @@ class TestTape:
 
     @pytest.mark.points(1)
     def test_several_sources(self, student, rng):
-        """For a list of sources, tape.gradient gives the list of their gradients, in that order."""
+        """For a list or tuple of sources, tape.gradient gives the list of their gradients, in that
+        order."""
         arrays = [rng.normal(size=4) for _ in range(3)]
         a, b, c = arrays
         gradients = [b + c * c, a, 2 * c * a]
-        for order in ([0, 1, 2], [2, 0], [1]):
-            describe_input(f"a list of {len(order)} of three watched Tensors")
+        for order in ([0, 1, 2], [2, 0], (2, 1, 0), [1]):
+            describe_input(f"a {type(order).__name__} of {len(order)} of three watched Tensors")
             expected = np.array([gradients[i] for i in order])
             found = tape_of_several(student, arrays, order)
             assert_close(found, expected, symptoms={LIST_OR_TENSOR: expected[0]})
@@ -467,6 +472,12 @@ def gradient_of_a_constant(a):  # a Tensor of zeros, whose exponentials are ones
     return np.asarray(grad(lambda t: Tensor([2.0]) * 3)(Tensor(a)).exp().data)
 
 
+@run_in_worker
+def gradient_of_a_value(a):
+    value = lambda t: value_and_grad(lambda u: (u * u * u).sum())(t)[0]  # noqa: E731
+    return np.asarray(grad(value)(Tensor(a)).data)
+
+
 class TestFunctional:
     @pytest.mark.points(0.5)
     def test_value_and_gradient(self, student, rng):
@@ -510,7 +521,8 @@ class TestFunctional:
             )
             assert_close(x, a)
             describe_input("a function that does not use its argument")
-            assert_close(gradient_of_a_constant(student, a), np.ones((4, 2)))
+            zeros = gradient_of_a_constant(student, a)
+            assert_close(zeros, np.ones((4, 2)), dtype=np.float32)
 
         with_any_tape(student, check)
 
@@ -644,7 +656,19 @@ class TestNested:
 
         with_any_tape(student, check)
 
-    @pytest.mark.points(0.5)
+    @pytest.mark.points(0.25)
+    def test_derivative_of_the_value(self, student, rng):
+        """The value that value_and_grad gives is connected, too: its slope is the gradient."""
+        a = rng.random(3) + 0.5
+
+        def check():
+            describe_input("a function whose result is the value of an inner value_and_grad")
+            slope = gradient_of_a_value(student, a)
+            assert_close(slope, 3 * a * a, symptoms={CUT_VALUE: np.zeros(3)})
+
+        with_any_tape(student, check)
+
+    @pytest.mark.points(0.25)
     def test_hessian(self, student, rng):
         """The second derivatives of the cross-entropy of logits are diag(p) - p pᵀ, p = softmax."""
         z, target = rng.normal(size=(1, 4)), int(rng.integers(4))
