@@ -7,18 +7,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from proctor.student.inside import Inside
-from tests.test_grading import NAME, notebooks, write
+from tests.test_grading import NAME, SOURCE, as_notebook, notebooks, write
 from tests.test_laptop import CASES, bare, desk, windows_lines  # noqa: F401 (fixtures)
 
 # What a page has not is taken away when all is imported: nothing of it may be needed later.
-PAGE = '''
+PAGE = """
 import asyncio, os, signal, socket, subprocess, sys, threading
-import hypothesis, matplotlib, proctor.cli, proctor.student.check
+import matplotlib, proctor.cli, proctor.student.check
 sys.platform = "emscripten"
 
 def missing(*_, **__):
@@ -33,10 +32,12 @@ for owner, names in {
 }.items():
     for name in names.split():
         setattr(owner, name, missing)
-'''
+"""
 COMMAND = f"{PAGE}\nfrom proctor.cli import main\nsys.exit(main())"
 # As a kernel runs it: in a cell of a shell, while an event loop runs, with things of its own.
-KERNEL = f'''{PAGE}
+KERNEL = f"""import asyncio
+loop = asyncio.new_event_loop()
+{PAGE}
 import io, random
 import numpy as np
 from IPython.core.interactiveshell import InteractiveShell
@@ -65,8 +66,8 @@ async def main():
     assert state() == before, (state(), before)
     shell.run_cell("import mini; assert mini.mark == mark == 'mine'; assert 'mean' not in dir()")
 
-asyncio.run(main())
-'''
+loop.run_until_complete(main())
+"""
 
 
 def run(code: str, *words: str, cwd: Path) -> tuple[int, str, str]:
@@ -111,5 +112,9 @@ def test_no_jail_can_be_asked_for(desk: Path) -> None:  # noqa: F811
 
 
 def test_it_needs_no_numpy_where_the_notebook_needs_none(tmp_path: Path) -> None:
-    """In a page NumPy is fetched for the first notebook that imports it."""
-    made: dict[str, Any] = notebooks()[NAME]
+    """In a page NumPy is fetched from far away; what does without it works without it."""
+    write(tmp_path, "01_pairs.ipynb", json.dumps(as_notebook(SOURCE["01_pairs"]["01_pairs"])))
+    without = "import sys\nsys.modules['numpy'] = None\n" + COMMAND.replace("matplotlib, ", "")
+    status, said, wrong = run(without, "check", "01_pairs.ipynb", cwd=tmp_path)
+    assert (status, wrong) == (0, "")
+    assert "5 of 5" in said

@@ -171,7 +171,9 @@ class _Loop(asyncio.BaseEventLoop):
 
     def select(self, seconds: float | None) -> list[Any]:
         """Wait until the next timer."""
-        time.sleep(seconds or 0)
+        if seconds is None:
+            raise RuntimeError("the cell waits for what never comes")
+        time.sleep(seconds)
         return []
 
     def _process_events(self, events: list[Any]) -> None: ...
@@ -187,12 +189,15 @@ def _as_before(course: Course) -> Iterator[None]:
     kernel: Any = InteractiveShell._instance
     kinds = [kind for kind in kernel._walk_mro() if kind._instance is kernel] if kernel else []
     loop, place = asyncio._get_running_loop(), Path.cwd()
+    task = asyncio.current_task(loop) if loop else None
     path, environment, modules = [*sys.path], {**os.environ}, {**sys.modules}
     random_state = random.getstate()
     numpy: Any = modules.get("numpy")
     numpy_state = numpy and numpy.random.get_state()
     for kind in kinds:
         kind._instance = None
+    if loop and task:  # cells that await something get a loop of their own
+        asyncio.tasks._leave_task(loop, task)
     asyncio._set_running_loop(None)
     with tempfile.TemporaryDirectory() as folder:
         for name in [*_lying_in(course.root.parent)]:
@@ -215,6 +220,8 @@ def _as_before(course: Course) -> Iterator[None]:
             for kind in kinds:
                 kind._instance = kernel
             asyncio._set_running_loop(loop)
+            if loop and task:
+                asyncio.tasks._enter_task(loop, task)
 
 
 def _lying_in(folder: Path) -> list[str]:
