@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 
 from proctor.student.inside import Inside
+from tests.browser import ARGUMENTS, CHROMIUM
 from tests.classroom import ROOT, text_of
 from tests.test_check import as_exported
-from tests.test_feedback import ARGUMENTS, CHROMIUM
 from tests.test_grading import NAME, as_notebook, cell, check, given, notebooks, write
 from tests.test_inside import COMMAND, run
 
@@ -196,7 +196,7 @@ def tab(address: str) -> Iterator[Any]:
         tab.set_default_timeout(PATIENCE)
         tab.on("console", lambda message: print(message.text[:500]))
         tab.goto(f"{address}/lab/index.html?path=01_tensor/01_tensor.ipynb")
-        tab.locator(".jp-Notebook .jp-CodeCell .cm-content").first.wait_for()
+        tab.get_by_text("Run this cell first").wait_for()
         yield tab
         opened.close()
 
@@ -214,7 +214,6 @@ def test_a_notebook_is_checked_in_the_page(tab: Any) -> None:
     tab.keyboard.insert_text(TRY)
     tab.keyboard.press("Shift+Enter")
     cells = tab.locator(".jp-Notebook .jp-CodeCell")
-    cells.first.get_by_text("emscripten", exact=False).last.wait_for()
     outputs = cells.first.locator(".jp-OutputArea").first
     outputs.get_by_text("/drive/tinytorch/__init__.py 42 emscripten").wait_for()
     said = outputs.inner_text()
