@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick test-nbgrader test-hub lint mutants stacks steady fuzz bench axe \
-  screenshots wheel clean
+  screenshots wheel site test-site clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
@@ -26,6 +26,8 @@ help:
 	@echo 'make bench    what grading costs, beside plain nbgrader'
 	@echo 'make screenshots  the pictures in docs/screenshots/, from a real browser'
 	@echo 'make wheel    the file that students install, into dist/'
+	@echo 'make site     the released notebooks as a web site with Python in the page, into build/site'
+	@echo 'make test-site  builds it and opens it in a browser without a network'
 	@echo 'make clean    remove what was generated: environment, releases, grades, caches'
 	@echo 'PYTHON=python3.12 make ... chooses the Python that $(VENV) is made with.'
 
@@ -57,15 +59,36 @@ screenshots: $(READY)
 
 # What students install: one file, in dist/. What an earlier build has left would get into it.
 wheel: $(READY)
-	@rm -rf build dist/*.whl
+	@rm -rf build/lib build/bdist* dist/*.whl
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
 	  --no-build-isolation --wheel-dir dist .
-	@rm -rf build
+	@rm -rf build/lib build/bdist*
 	@ls dist/*.whl
 
 # Root, node, npm and Chromium; says what is missing. It makes accounts, and removes them.
 test-hub: $(READY)
 	$(BIN)/pytest tests/hub.py -x -rs -p no:cacheprovider
+
+# A site for any static host: docs/site.md. It is built by an environment of its own; Pyodide's core
+# comes from npm, or is the archive PYODIDE. WHEELS are more wheels for WebAssembly, as NumPy's.
+PYODIDE_VERSION := 314.0.7
+PYODIDE ?= build/pyodide-$(PYODIDE_VERSION).tgz
+SITE_READY := build/site-env/.ready
+site: wheel $(SITE_READY) $(PYODIDE)
+	build/site-env/bin/python deploy/site/build.py --programs $(BIN) --proctor dist/*.whl \
+	  --pyodide $(PYODIDE) --output build/site --wheels $(WHEELS) -- $(ASSIGNMENTS)
+
+test-site: site
+	SITE=build/site $(BIN)/pytest -q -rs tests/test_site.py
+
+$(SITE_READY): deploy/site/requirements.txt
+	$(PYTHON) -m venv build/site-env
+	build/site-env/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+build/pyodide-%.tgz:
+	@mkdir -p build
+	npm pack --silent --pack-destination build pyodide@$*
 
 lint: $(READY)
 	$(BIN)/ruff check .

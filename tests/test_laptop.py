@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from proctor.report.table import NO_ISOLATION
-from proctor.student.check import OWN_CODE
+from proctor.student.unjailed import Unjailed
 from tests.machine import environment
 from tests.test_grading import NAME, SOURCE, as_notebook, make_course, notebooks, write
 from tests.test_house import modules
@@ -128,8 +128,8 @@ def test_the_check_says_what_the_jailed_one_says(bare: Path, desk: Path, case: s
     jailed = proctor(Path(sys.executable), "check", f"{NAME}.ipynb", cwd=desk)
     status, said, wrong = proctor(bare, "check", f"{NAME}.ipynb", cwd=desk)
     assert wrong == jailed[2] == ""
-    assert said.count(OWN_CODE) == 1
-    assert said.replace(f"{OWN_CODE}\n", "") == jailed[1]
+    assert said.count(Unjailed.warning) == 1
+    assert said.replace(f"{Unjailed.warning}\n", "") == jailed[1]
     assert status == jailed[0]
     assert ("2 of 2" in said) == (case != "blank"), said
 
@@ -163,7 +163,7 @@ def test_somebody_elses_notebook_is_warned_of(bare: Path, tmp_path: Path) -> Non
     notebook = course / "submitted/ada" / NAME / f"{NAME}.ipynb"
     write(notebook.parent, notebook.name, json.dumps(notebooks()[NAME]))
     _, said, _ = proctor(bare, "check", str(notebook), cwd=course)
-    assert NO_ISOLATION in said and OWN_CODE not in said
+    assert NO_ISOLATION in said and Unjailed.warning not in said
 
 
 def test_an_isolation_that_cannot_be_had_is_refused(bare: Path, desk: Path) -> None:

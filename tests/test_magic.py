@@ -174,7 +174,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
         server.wait(30)
 
 
-def test_in_jupyterlab(lab: str, browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_in_jupyterlab(lab: str, browser: Any, tmp_path: Path) -> None:
     tab = browser.new_page(viewport={"width": 1000, "height": 640})
     tab.set_default_timeout(120_000)
     tab.goto(f"{lab}/tree/{NAME}.ipynb?token=token")

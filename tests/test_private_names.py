@@ -23,6 +23,7 @@ from tests.classroom import ROOT
 
 SHELL = "test_cells.py::test_outputs_names_and_history_are_those_of_ipython"
 LOOP = "test_any_course.py::test_every_entry_is_as_plain_nbgrader_has_it"
+INSIDE = "test_inside.py::test_the_kernel_is_as_it_was"
 
 # What is used, where, and the test that would notice its change.
 USED = {
@@ -83,6 +84,11 @@ USED = {
         "worker/shell.py: a cell's value is an output",
         SHELL,
     ),
+    "traitlets.config:SingletonConfigurable._instance": (
+        "student/inside.py: the kernel's shell steps aside",
+        INSIDE,
+    ),
+    "traitlets.config:SingletonConfigurable._walk_mro": ("student/inside.py: the same", INSIDE),
     # Python
     "asyncio.selector_events:BaseSelectorEventLoop._make_self_pipe": (
         "worker/shell.py: the jail refuses a pair of sockets",
@@ -102,6 +108,10 @@ USED = {
         "worker/shell.py: the same",
         LOOP,
     ),
+    "asyncio:_get_running_loop": ("student/inside.py: the kernel's loop steps aside", INSIDE),
+    "asyncio:_set_running_loop": ("student/inside.py: the same", INSIDE),
+    "asyncio.tasks:_leave_task": ("student/inside.py: the same", INSIDE),
+    "asyncio.tasks:_enter_task": ("student/inside.py: the same", INSIDE),
     "os:_exit": (
         "jail/, processes/: the end of a fork",
         "test_jail.py::test_ends_as_the_worker_ends",

@@ -15,13 +15,15 @@ import queue
 import select
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable
-from typing import IO, Any
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any
 
 from proctor.processes.countdown import Countdown
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_FRAME = 64 << 20
 MAX_DEPTH = 32
@@ -30,8 +32,10 @@ MAX_INT = 4096  # bytes
 MAX_NDIM = 32
 
 _CODES = "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16"
-_DTYPES = {dtype.kind + str(dtype.itemsize): dtype for dtype in map(np.dtype, _CODES.split())}
-_NUMPY_SCALARS = frozenset(dtype.type for dtype in _DTYPES.values())
+_DTYPES: dict[str, np.dtype[Any]] = {}
+_NUMPY_SCALARS: set[type] = set()
+# What crosses as the key of a dict, or in a set: it is hashed on the other side.
+_ATOMS: set[type] = {type(None), bool, int, float, complex, str, bytes}
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 _F64 = struct.Struct("<d")
@@ -47,6 +51,22 @@ class ProtocolError(Exception):
     """What arrived is no frame of ours, or is larger or deeper than a frame may be."""
 
 
+def _learn_numpy() -> None:
+    """Know NumPy's types, where there is a NumPy: a page in a browser fetches it for the first
+    notebook that asks for it.
+    """
+    global np
+    with contextlib.suppress(ModuleNotFoundError):
+        import numpy as np
+
+        _DTYPES.update((d.kind + str(d.itemsize), d) for d in map(np.dtype, _CODES.split()))
+        _NUMPY_SCALARS.update(dtype.type for dtype in _DTYPES.values())
+        _ATOMS.update(_NUMPY_SCALARS)
+
+
+_learn_numpy()
+
+
 def _native(dtype: np.dtype[Any]) -> str | None:
     code = dtype.kind + str(dtype.itemsize)
     return code if code in _DTYPES and dtype.isnative and dtype.names is None else None
@@ -57,6 +77,8 @@ def encode(value: Any, reference: Reference) -> bytes:
     TypeError).
     """
     parts: list[bytes] = []
+    if not _DTYPES:
+        _learn_numpy()
     _encode(value, parts.append, reference, 0, [MAX_VALUES])
     return b"".join(parts)
 
@@ -85,7 +107,7 @@ def _encode(
         emit(b"S" + _U32.pack(len(body)) + body)
     elif kind is bytes:
         emit(b"B" + _U32.pack(len(value)) + value)
-    elif kind is np.ndarray and (code := _native(value.dtype)):
+    elif _DTYPES and kind is np.ndarray and (code := _native(value.dtype)):
         emit(b"A" + bytes([len(code)]) + code.encode() + bytes([value.ndim]))
         emit(struct.pack(f"<{value.ndim}Q", *value.shape))
         emit(np.ascontiguousarray(value).tobytes())
@@ -109,13 +131,10 @@ def _encode(
             _encode(item, emit, reference, depth + 1, room)
     elif value is Ellipsis:
         emit(b".")
-    elif isinstance(value, np.dtype) and (code := _native(value)):
+    elif _DTYPES and isinstance(value, np.dtype) and (code := _native(value)):
         emit(b"Y" + bytes([len(code)]) + code.encode())
     else:
         emit(b"R" + _U64.pack(reference(value)))
-
-
-_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes}) | _NUMPY_SCALARS
 
 
 def _crosses(keys: Any) -> bool:
@@ -132,6 +151,8 @@ def decode(body: bytes | bytearray, resolve: Resolve) -> Any:
     Arrays are read-only, unless the body is a bytearray. Raises ProtocolError for anything that
     `encode` cannot have made.
     """
+    if not _DTYPES:
+        _learn_numpy()
     try:
         value, end = _decode(body, 0, resolve, 0, [MAX_VALUES])
     except ProtocolError:
@@ -239,7 +260,7 @@ def can_fork() -> bool:
             end.close()
     except (AttributeError, OSError):
         return False
-    return hasattr(os, "fork")
+    return hasattr(os, "fork") and sys.platform != "emscripten"
 
 
 class Pipe:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,13 +34,13 @@ from proctor.notebook.label import Label
 from proctor.notebook.template import GradeCell, Submission, Template, read
 from proctor.processes.frames import can_fork
 from proctor.report.table import NO_ISOLATION, say
+from proctor.student.inside import Inside
 from proctor.student.submit import is_blank, put_back
 from proctor.student.unjailed import Unjailed
 from proctor.verdict import NotebookVerdict, TestResult, number, one_line
 
 UNANSWERED = "your answer here"  # in the text that stands where an answer is to be written
 ALL_PASS = "Every visible check passes. That is no proof: hidden tests look closer."
-OWN_CODE = "Not jailed: this is your own code."
 PATIENCE = 2  # cells and checks that may run into their time limit before the rest is left out
 
 
@@ -183,8 +184,8 @@ def check(
     if not template.grade_cells:
         raise CourseError(f"{path} holds no visible check: is it a released notebook?")
     beside = SubmissionFiles.read(desk.notebook.parent, [])
-    spawned = None if isolation or can_fork() else Unjailed(desk)
-    with Grader(desk, isolation, supervisor=spawned) as grader:
+    runner = None if isolation else _unjailed(desk)
+    with Grader(desk, isolation, supervisor=runner) as grader:
         hidden = {cell.name for cell in desk.hidden}
         ours = (cell for cell in template.cells if nbgrader(cell).get("grade_id") not in hidden)
         cells = sum(cell["cell_type"] == "code" and not is_demo(cell) for cell in ours)
@@ -196,8 +197,8 @@ def check(
 
         if grader.isolation == "none" and desk.original != desk.notebook:
             warn(NO_ISOLATION)
-        elif spawned:
-            warn(OWN_CODE)
+        elif runner:
+            warn(runner.warning)
         grader.supervisor.watch = watching
         submission = template.submission(fetch(path.resolve()))
         verdict = grader.grade_notebook(
@@ -205,6 +206,13 @@ def check(
         )
     verdict.notes[:0] = beside.notes
     return found(desk, submission, verdict)
+
+
+def _unjailed(desk: Desk) -> Unjailed | Inside | None:
+    """What runs one's own notebook where there is no jail; None where there is one."""
+    if sys.platform == "emscripten":  # a page in a browser: nothing can be started from there
+        return Inside(desk)
+    return None if can_fork() else Unjailed(desk)
 
 
 def _progress(console: Console) -> Progress:

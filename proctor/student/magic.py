@@ -1,4 +1,5 @@
-"""`%load_ext proctor`, then `%proctor check`: the visible checks' results below a cell.
+"""`%load_ext proctor`, then `%proctor check`: the visible checks' results below a cell; and
+`%proctor export`, for where there is no terminal.
 
 It needs IPython alone, so that it is the same in JupyterLab, VS Code and Colab. What is checked is
 the file that was saved, in processes of its own: the kernel's names play no part.
@@ -6,8 +7,10 @@ the file that was saved, in processes of its own: the kernel's names play no par
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
+import sys
 import time
 from html import escape
 from pathlib import Path
@@ -17,13 +20,17 @@ from IPython.core.error import UsageError
 from IPython.display import display
 from rich.console import Console
 
+from proctor.author import export
 from proctor.errors import ProctorError, Rejected
 from proctor.notebook.cells import nbgrader, parse
 from proctor.notebook.files import fetch
 from proctor.student.check import Findings, check, label, points, show
 from proctor.verdict import printable
 
-USAGE = "Type `%proctor check`, or `%proctor check NOTEBOOK.ipynb`."
+USAGE = (
+    "Type `%proctor check` or `%proctor export`; or with the notebook's name, as in "
+    "`%proctor check NOTEBOOK.ipynb`."
+)
 UNSAVED = (
     "What you ran last is not what you saved: save the notebook (Ctrl+S, Cmd+S) and check again."
 )
@@ -43,16 +50,31 @@ class Desk:
             self.ran.append((time.time(), source))
 
     def proctor(self, line: str) -> None:
-        """Check the notebook as it was saved: %proctor check [NOTEBOOK]"""
+        """Check or export the notebook as it was saved: %proctor check|export [NOTEBOOK]"""
         command, _, name = line.strip().partition(" ")
-        if command != "check":
+        if command not in ("check", "export"):
             raise UsageError(USAGE)
-        warnings: list[str] = []
         try:
             path = notebook_of(self.shell, name.strip().strip("'\""))
-            findings = check(path, warn=warnings.append)
+            (self.check if command == "check" else self.export)(path)
         except (ProctorError, Rejected) as error:
             raise UsageError(printable(str(error))) from None
+
+    def export(self, path: Path) -> None:
+        """Write a notebook's module; this session, too, finds the package."""
+        package = export.package_for(path)
+        target = export.export_notebook(path, package)
+        for name in [name for name in sys.modules if name.partition(".")[0] == package.name]:
+            del sys.modules[name]  # the next import finds the new one
+        importlib.invalidate_caches()
+        if str(package.parent) not in sys.path:
+            sys.path.append(str(package.parent))
+        print(f"{os.path.relpath(target)}: `import {package.name}` has what this notebook exports.")
+
+    def check(self, path: Path) -> None:
+        """Show what works and what to do next."""
+        warnings: list[str] = []
+        findings = check(path, warn=warnings.append)
         saved = path.stat().st_mtime
         sources = {cell["source"].strip() for cell in parse(fetch(path))["cells"]}
         if any(when > saved and source not in sources for when, source in self.ran):
@@ -72,6 +94,9 @@ def load(shell: Any) -> None:
         desk = Desk(shell)
         shell.events.register("pre_run_cell", desk.remember)
         shell.register_magic_function(desk.proctor, magic_name="proctor")
+    # In a page no terminal has said where the package lies: beside the assignments' folders.
+    if sys.platform == "emscripten" and str(Path.cwd().parent) not in sys.path:
+        sys.path.append(str(Path.cwd().parent))
 
 
 def notebook_of(shell: Any, name: str = "") -> Path:

@@ -80,6 +80,7 @@ class Unjailed:
     """
 
     isolation, levels = "none", ["none"]
+    warning = "Not jailed: this is your own code."
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment

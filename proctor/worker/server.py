@@ -283,4 +283,5 @@ def installed() -> list[str]:
     course's folder may be there.
     """
     places = {sys.prefix, sys.base_prefix, *site.getsitepackages(), site.getusersitepackages()}
+    places = {"/lib" if place == "/" else place for place in places if place}  # in a browser
     return [path for path in sys.path if path.startswith((*places,))]

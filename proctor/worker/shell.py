@@ -161,6 +161,7 @@ class Shell(InteractiveShell):
     usual: list[Any]  # `_habits` of a shell that nobody has touched
     names: dict[int, str]  # of the cells, by their numbers
     loop: Any = None  # once a cell speaks of it
+    new_loop: Callable[[], Any]  # makes it
 
     @classmethod
     def warm(cls) -> Shell:
@@ -175,6 +176,7 @@ class Shell(InteractiveShell):
             config=config, display_pub_class=_Publisher, displayhook_class=_Hook
         )
         shell.outputs, shell.usual, shell.names = Outputs(), shell._habits(), {}
+        shell.new_loop = _new_loop
         shell.db = {}  # %cd keeps something, where nothing can be kept
         for shows in (shell.display_pub, shell.displayhook):
             vars(shows)["outputs"] = shell.outputs
@@ -276,11 +278,8 @@ class Shell(InteractiveShell):
         """Run a cell while an event loop runs, as in a kernel: it can `await`, and it cannot
         `asyncio.run`.
         """
-        import asyncio.selector_events  # megabytes that few notebooks need, in every fork
-
         if self.loop is None or self.loop.is_closed():
-            vars(asyncio.selector_events)["BaseSelectorEventLoop"]._make_self_pipe = _make_self_pipe
-            self.loop = asyncio.new_event_loop()
+            self.loop = self.new_loop()
         task = self.loop.create_task(self._run_task(source))
         try:
             return bool(self.loop.run_until_complete(task))
@@ -344,6 +343,13 @@ class _End:
 
     def close(self) -> None:
         os.close(self.descriptor)
+
+
+def _new_loop() -> Any:
+    import asyncio.selector_events  # megabytes that few notebooks need, in every fork
+
+    vars(asyncio.selector_events)["BaseSelectorEventLoop"]._make_self_pipe = _make_self_pipe
+    return asyncio.new_event_loop()
 
 
 def _make_self_pipe(loop: Any) -> None:
