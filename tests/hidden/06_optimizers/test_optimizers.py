@@ -357,13 +357,14 @@ def as_torch(student, kind, options, name, rates=None, given=None):
 
 
 @run_in_worker
-def stepped(kind, starts, rows, rate, clear, plain, resumed=False):
+def stepped(kind, starts, rows, rate, clear, plain, resumed=False, shift=0.0):
     """What becomes of parameters, of the arrays that they held, and of gradients.
 
     Returns the arrays after each step; those that were held at first, as they are at the end; the
     gradients after each step, and if `clear` after zero_grad; what t was, at first and after each
     step; whether each parameter is marked. If `plain`, `update` is one that rolls and shrinks, in a
     class of our own if there is none of that name. `resumed` as for `walked`.
+    Before the last step somebody else moves all parameters by `shift`.
     """
     import numpy as np
 
@@ -393,6 +394,9 @@ def stepped(kind, starts, rows, rate, clear, plain, resumed=False):
                 state, others = optimizer.state, [*tensors[1:], tensors[0]]
                 t, optimizer = optimizer.t, make(others, lr=rate, **options)
                 optimizer.state, optimizer.t = [*state[1:], state[0]], t
+            if shift and len(places) == len(rows) - 1:
+                for tensor in tensors:
+                    tensor.data = np.array(tensor.data + shift)
             grads = [None if g is None else np.array(g) for g in row]
             for tensor, g in zip(tensors, grads, strict=True):
                 tensor.grad = g
@@ -411,18 +415,18 @@ def stepped(kind, starts, rows, rate, clear, plain, resumed=False):
     return places, held, left, counts, marked
 
 
-def each_kind(student, check, starts, rows, rate=0.1, clear=False):
+def each_kind(student, check, starts, rows, rate=0.1, clear=False, shift=0.0):
     """`check` what becomes of the parameters: by each optimizer, or with a plain update in it."""
     for kind in KINDS:
 
         def attempt(plain, kind=kind):
-            check(*stepped(student, kind, starts, rows, rate, clear, plain))
+            check(*stepped(student, kind, starts, rows, rate, clear, plain, False, shift))
 
         any_passes(lambda: attempt(False), lambda: attempt(True))
 
 
 class TestStep:
-    @pytest.mark.points(2.5)
+    @pytest.mark.points(2)
     def test_none(self, student, rng):
         """Whose gradient is None stays exactly as it is; the others move, also those behind it."""
         starts, rows = several(rng, 3)
@@ -507,6 +511,19 @@ class TestStep:
         each_kind(student, check, starts, rows)
 
     @pytest.mark.points(0.5)
+    def test_moved_by_others(self, student, rng):
+        """A step starts where a parameter is then, also if somebody else has moved it."""
+        starts, rows = several(rng, 3)
+        describe_input("four parameters that are moved by 100 before the third step")
+
+        def check(places, *_):
+            for k in range(4):
+                assert np.all(np.abs(places[2][k] - places[1][k] - 100) < 20)
+                assert np.all(places[2][k] != places[1][k] + 100)
+
+        each_kind(student, check, starts, rows, shift=100.0)
+
+    @pytest.mark.points(0.5)
     def test_gradients_stay(self, student, rng):
         """A step leaves the gradients as they are."""
         starts, rows = several(rng, 3)
@@ -585,8 +602,11 @@ class TestSgd:
     def test_plain(self, student, rng):
         """Without momentum and decay a step is lr times the gradient."""
         starts, rows = several(rng)
-        describe_input("four parameters, five steps, lr alone")
-        goes(student, "SGD", starts, rows, rng.uniform(0.05, 0.2), {})
+        for dtype in ("float64", "float32"):
+            describe_input(f"four {dtype} parameters, five steps, lr alone")
+            given = [start.astype(dtype) for start in starts]
+            grads = [[g.astype(dtype) for g in row] for row in rows]
+            goes(student, "SGD", given, grads, rng.uniform(0.05, 0.2), {})
 
     @pytest.mark.points(2.5)
     def test_momentum(self, student, rng):
@@ -642,8 +662,11 @@ class TestAdam:
         """Each parameter has means of its own, and the betas that were asked for."""
         starts, rows = several(rng, shapes=ALIKE)
         options = {"betas": (rng.uniform(0.5, 0.8), rng.uniform(0.9, 0.99))}
-        describe_input("three parameters, five steps, betas given by name")
-        goes(student, "Adam", starts, rows, 0.1, options)
+        for dtype in ("float64", "float32"):
+            describe_input(f"three {dtype} parameters, five steps, betas given by name")
+            given = [start.astype(dtype) for start in starts]
+            grads = [[g.astype(dtype) for g in row] for row in rows]
+            goes(student, "Adam", given, grads, 0.1, options)
 
     @pytest.mark.points(1.5)
     def test_decay(self, student, rng):
