@@ -374,15 +374,14 @@ def stepped(kind, starts, rows, rate, clear, plain, resumed=False, shift=0.0):
         state["rolling"] = 0.5 * state.get("rolling", 0) + grad + 0.1 * value
         return value - self.lr * state["rolling"]
 
-    make, old = globals().get(kind), None
-    if plain and make is None:
-        make = type("Made", (globals()["Optimizer"],), {})
+    made = plain and kind not in globals()
+    make = type("Made", (Optimizer,), {}) if made else globals()[kind]
+    options = {} if made else {"weight_decay": 0.1}
+    if kind == "SGD" and not made:
+        options["momentum"] = 0.5
+    old = vars(make).get("update")
     if plain:
-        old = vars(make).get("update")
         make.update = update
-    options = {"momentum": 0.5} if kind == "SGD" and make.__name__ == "SGD" else {}
-    if make.__name__ != "Made":
-        options["weight_decay"] = 0.1
     try:
         tensors = [Tensor(np.array(start)) for start in starts]
         optimizer = make(iter(tensors), lr=rate, **options)
