@@ -540,8 +540,8 @@ class TestStep:
     def test_count(self, student, rng):
         """t counts the steps, not the parameters or the gradients; it is 0 before the first."""
         starts, rows = several(rng, 4)
-        rows[2] = [None, None, rows[2][2], None]
-        describe_input("four steps of four parameters, not all of which have a gradient")
+        rows[1], rows[2] = [None] * 4, [None, None, rows[2][2], None]
+        describe_input("four steps of four parameters, of which all, none or one has a gradient")
 
         def check(places, held, left, counts, *_):
             assert counts == [0, 1, 2, 3, 4]
@@ -936,6 +936,8 @@ class TestWhole:
         data = kind, OPTIONS[kind], schedule, x, y, weights, 25
         losses, last = trained_by_hand(*data)
         found, parameters = trained(student, *data)
-        assert_close(found, losses, rtol=1e-4)
-        for k in range(4):
-            assert_close(parameters[k], last[k], atol=5e-3)  # a quarter of a step
+        # Where eps stands, and no more, may show: it moves what has hardly a gradient.
+        assert_close(found, losses, rtol=3e-3)
+        seen, right = (np.concatenate([np.ravel(p) for p in each]) for each in (parameters, last))
+        assert seen.shape == right.shape
+        assert_close(np.abs(seen - right).mean(), 0.0, atol=2e-3)
