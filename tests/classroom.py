@@ -20,7 +20,14 @@ from proctor.notebook.template import Stubs
 from proctor.verdict import Result
 
 ROOT = Path(__file__).resolve().parent.parent
-ASSIGNMENTS = ["01_tensor", "02_activations", "03_layers", "04_losses", "05_autograd"]
+ASSIGNMENTS = [
+    "01_tensor",
+    "02_activations",
+    "03_layers",
+    "04_losses",
+    "05_autograd",
+    "06_optimizers",
+]
 
 
 def solutions(assignment: str) -> list[Solution]:

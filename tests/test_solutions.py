@@ -136,7 +136,9 @@ LOST_ONCE = ["rule_in_the_constructor", "aliases", "everything_is_a_softmax", "t
 LOST_ONCE += ["one_logarithm"]
 
 
-@pytest.mark.parametrize(("target", "most"), [("03_layers", 2), ("05_autograd", 3)])
+@pytest.mark.parametrize(
+    ("target", "most"), [("03_layers", 2), ("05_autograd", 3), ("06_optimizers", 1)]
+)
 def test_right_solutions_carry_what_comes_after_them(target: str, most: int) -> None:
     """`make stacks` tries them all."""
     sample = stacks.kept(target, most)

@@ -10,6 +10,7 @@ from .losses import binary_cross_entropy, cross_entropy, mse_loss
 from .autograd import disable_gradients, enable_gradients, gradcheck, no_grad, operation
 from .drawing import draw
 from .three_other_ways import GradTensor, GradientTape, grad, value_and_grad
+from .optimizers import Adam, AdamW, SGD, cosine_schedule
 
 __all__ = [
     "Tensor",
@@ -37,4 +38,8 @@ __all__ = [
     "GradientTape",
     "grad",
     "value_and_grad",
+    "Adam",
+    "AdamW",
+    "SGD",
+    "cosine_schedule",
 ]

@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests.course.notebooks import ROOT, notebooks
+from tests.course.notebooks import notebooks
 
 
 @pytest.fixture
@@ -132,19 +132,3 @@ def test_the_points_in_the_text_are_those_of_the_cells() -> None:
     other = books["three_other_ways"].cells
     assert sum(cell.points for cell in other) == 20
     assert "20 points" in other[0].source
-
-
-def test_the_page_of_the_assignment_has_the_points_of_the_cells() -> None:
-    page = (ROOT / "docs/assignments/05_autograd.md").read_text()
-    worth = {c.id: c.points for book in notebooks("05_autograd") for c in book.cells if c.points}
-    rows = [line for line in page.splitlines() if re.match(r"\| `\w+` \|", line)]
-    told: dict[str, float] = {}
-    for row in rows:
-        region, visible, hidden, *_ = (part.strip() for part in row.strip("|").split("|"))
-        if visible:
-            told["check_" + region.strip("`")] = float(visible)
-        for name, points in re.findall(r"`(\w+)` ([\d.]+)", hidden):
-            told[name] = told.get(name, 0) + float(points)
-        if "by hand" in hidden:
-            told[region.strip("`")] = float(hidden.split()[0])
-    assert told == worth

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from proctor.author import export
+from tests import classroom
 from tests.course.notebooks import ASSIGNMENTS, HIDDEN, ROOT, Cell, Notebook, notebooks
 
 Rule = Callable[[str, list[Notebook]], Iterator[str]]
@@ -287,12 +288,28 @@ def test_rule(assignment: str, rule: Rule) -> None:
     assert list(rule(assignment, notebooks(assignment))) == []
 
 
-def test_the_five_assignments_are_there() -> None:
-    names = ["01_tensor", "02_activations", "03_layers", "04_losses", "05_autograd"]
-    assert ASSIGNMENTS[:5] == names
+def test_the_assignments_are_there() -> None:
+    assert ASSIGNMENTS == classroom.ASSIGNMENTS
     for name in ASSIGNMENTS:
         assert (ROOT / "source" / name / f"{name}.ipynb").exists()
     assert (ROOT / "source/05_autograd/three_other_ways.ipynb").exists()
+
+
+@pytest.mark.parametrize("assignment", ["05_autograd", "06_optimizers"])
+def test_the_page_of_an_assignment_has_the_points_of_its_cells(assignment: str) -> None:
+    page = (ROOT / f"docs/assignments/{assignment}.md").read_text()
+    worth = {c.id: c.points for book in notebooks(assignment) for c in book.cells if c.points}
+    rows = [line for line in page.splitlines() if re.match(r"\| `\w+` \|", line)]
+    told: dict[str, float] = {}
+    for row in rows:
+        region, visible, hidden, *_ = (part.strip() for part in row.strip("|").split("|"))
+        if visible:
+            told["check_" + region.strip("`")] = float(visible)
+        for name, points in re.findall(r"`(\w+)` ([\d.]+)", hidden):
+            told[name] = told.get(name, 0) + float(points)
+        if "by hand" in hidden:
+            told[region.strip("`")] = float(hidden.split()[0])
+    assert told == worth
 
 
 def test_the_package_is_in_step_with_the_notebooks() -> None:

@@ -56,6 +56,15 @@ OWN["04_losses"] = {
     "nudge": {"Nudge"},
     "descend": {"Descend"},
 }
+OWN["06_optimizers"] = {
+    "step": {"Step"},
+    "sgd": {"Sgd"},
+    "adam": {"Adam"},
+    "adamw": {"AdamW"},
+    "breaks_it": {"Bug"},
+    "velocity": {"Velocity"},
+    "schedule": {"Schedule"},
+}
 SECTIONS = [(name, section) for name, sections in OWN.items() for section in sections]
 BROKEN = {
     "left blank": lambda stub: stub,
