@@ -823,13 +823,16 @@ class TestResume:
 def rewritten(common, batches, how):
     """Save, train on, save again under the same name; what became of the first file.
 
-    With `how` "fails", NumPy can write only two arrays the second time, as on a full disk. Returns
-    the bytes of the first file, of it seen through a handle that was open all the time, of the
-    second, what the folder has that it had not, and whether an exception came.
+    With `how` "is full", NumPy can write only two arrays the second time; with "renames nothing",
+    no file gets another name. Returns the bytes of the first file, of it seen through a handle that
+    was open all the time, of the second, what the folder has that it had not, and whether an
+    exception came.
     """
+    import numpy.lib._npyio_impl as npyio
+
     names = dict(globals())
     exec(common, names)
-    os = names["os"]
+    os, module = names["os"], npyio.format
     before = set(os.listdir("."))
     model, opt = names["made"](1, "Adam", "float32")
     names["steps"](model, opt, batches[:2])
@@ -839,26 +842,27 @@ def rewritten(common, batches, how):
     with open("twice.tt", "rb") as held:
         first = held.read()
         names["steps"](model, opt, batches[2:])
-        if how == "fails":
-            import numpy.lib._npyio_impl as npyio
+        right, count = (module.write_array, os.replace, os.rename), [0]
 
-            module, count = npyio.format, [0]
-            right = module.write_array
+        def full(*arguments, **options):
+            count[0] += 1
+            if count[0] > 2:
+                raise OSError("No space left on device")
+            return right[0](*arguments, **options)
 
-            def full(*arguments, **options):
-                count[0] += 1
-                if count[0] > 2:
-                    raise OSError("No space left on device")
-                return right(*arguments, **options)
+        def fixed(*arguments, **options):
+            raise OSError("Input/output error")
 
+        if how == "is full":
             module.write_array = full
+        if how == "renames nothing":
+            os.replace = os.rename = fixed
         try:
             save_checkpoint("twice.tt", model, opt)
         except Exception as error:
             raised = type(error).__name__
         finally:
-            if how == "fails":
-                module.write_array = right
+            module.write_array, os.replace, os.rename = right
         held.seek(0)
         through = held.read()
     second = b""
@@ -952,23 +956,21 @@ def right_one(student, rng):
 
 
 class TestSafe:
-    @pytest.mark.points(2)
-    @pytest.mark.parametrize("how", ["works", "fails"])
+    @pytest.mark.points(3)
+    @pytest.mark.parametrize("how", ["works", "is full", "renames nothing"])
     def test_whole_or_not_at_all(self, student, rng, how):
         """Until the new file is whole, the old one is there as it was."""
-        describe_input(
-            "a second checkpoint of the same name" + ", on a full disk" * (how == "fails")
-        )
+        describe_input(f"a second checkpoint of the same name, on a disk that {how}")
         first, through, second, _, _, raised = rewritten(student, COMMON, classified(rng, 4), how)
         assert len(first) > 100
-        symptom(IN_PLACE, through != first)
+        symptom(IN_PLACE, how != "renames nothing" and through != first)
         if raised:
-            assert how == "fails"
+            assert how != "works"
             symptom(IN_PLACE, second != first)
         else:
             assert second != first and len(second) > 100
 
-    @pytest.mark.points(1)
+    @pytest.mark.points(0.5)
     def test_its_name(self, student, rng):
         """The file has exactly the name that was asked for, and no other is left in the folder."""
         found = rewritten(student, COMMON, classified(rng, 4), "works")
@@ -1006,7 +1008,7 @@ class TestSafe:
         files["a text"] = b"This is not a checkpoint."
         refused(student, files)
 
-    @pytest.mark.points(2)
+    @pytest.mark.points(1.5)
     def test_of_others(self, student, rng):
         """A file of something else, or of another model, is refused, and nothing has changed."""
         right_one(student, rng)
