@@ -27,6 +27,7 @@ ASSIGNMENTS = [
     "04_losses",
     "05_autograd",
     "06_optimizers",
+    "07_training",
 ]
 
 

@@ -11,6 +11,7 @@ from .autograd import disable_gradients, enable_gradients, gradcheck, no_grad, o
 from .drawing import draw
 from .three_other_ways import GradTensor, GradientTape, grad, value_and_grad
 from .optimizers import Adam, AdamW, SGD, cosine_schedule
+from .training import Trainer, clip_grad_norm, load_checkpoint, save_checkpoint
 
 __all__ = [
     "Tensor",
@@ -42,4 +43,8 @@ __all__ = [
     "AdamW",
     "SGD",
     "cosine_schedule",
+    "Trainer",
+    "clip_grad_norm",
+    "load_checkpoint",
+    "save_checkpoint",
 ]

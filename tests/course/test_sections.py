@@ -65,6 +65,16 @@ OWN["06_optimizers"] = {
     "velocity": {"Velocity"},
     "schedule": {"Schedule"},
 }
+OWN["07_training"] = {
+    "by_hand": {"ByHand"},
+    "clip": {"Clip"},
+    "fit": {"Fit"},
+    "breaks_it": {"Bug"},
+    "evaluate": {"Evaluate"},
+    "pack": {"Resume", "Safe"},  # a checkpoint is made of three pieces
+    "save": {"Resume", "Safe"},
+    "load": {"Resume", "Safe"},
+}
 SECTIONS = [(name, section) for name, sections in OWN.items() for section in sections]
 BROKEN = {
     "left blank": lambda stub: stub,
