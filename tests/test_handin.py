@@ -18,12 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
+from nbgrader.utils import compute_checksum
 
 from proctor import cli
 from proctor.errors import ProctorError
+from proctor.notebook.cells import checksum, nbgrader
 from proctor.notebook.label import KEY, Label
 from proctor.student import handin, receipt, submit
+from tests import classroom
 from tests.test_grading import NAME, as_notebook, cell, environment, make_course, run, write
 
 Notebook = dict[str, Any]
@@ -639,3 +643,16 @@ def test_a_confirmation_is_asked_for_on_a_terminal(released: Path, tmp_path: Pat
             pass  # its end
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status, seen
         assert (tmp_path / f"{NAME}.zip").exists() is (status == 0)
+
+
+def test_checksums_are_nbgrader_s_own() -> None:
+    """Of every kind of cell that the course has, as it was and edited."""
+    kinds = set()
+    for assignment in classroom.ASSIGNMENTS[:5]:
+        for notebook in classroom.notebooks(assignment).values():
+            for each in notebook["cells"]:
+                each = {**each, "source": text(each) + " edited"}
+                if meta := nbgrader(each):
+                    kinds.add((each["cell_type"], meta["grade"], meta["solution"], meta["locked"]))
+                    assert checksum(each) == compute_checksum(nbformat.from_dict(each))
+    assert len(kinds) >= 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -44,6 +45,21 @@ def nbgrader(cell: Cell) -> dict[str, Any]:
 def is_locked(meta: dict[str, Any]) -> bool:
     """Whether the source of a cell is the instructor's: grade cells and read-only cells."""
     return bool(meta) and not meta.get("solution") and bool(meta.get("grade") or meta.get("locked"))
+
+
+def checksum(cell: Cell) -> str:
+    """nbgrader's checksum of a cell that it knows, as `nbgrader.utils.compute_checksum` has it: a
+    page in a browser has no nbgrader, and importing it takes longer than a check.
+
+    Raises KeyError, TypeError or ValueError where its metadata is not nbgrader's.
+    """
+    meta = nbgrader(cell)
+    graded, solution = meta.get("grade", False), meta.get("solution", False)
+    locked = not solution and (True if graded else meta.get("locked", False))
+    parts = [cell["source"], cell["cell_type"], graded, solution, locked, meta["grade_id"]]
+    if graded:
+        parts.append(float(meta["points"]))
+    return hashlib.md5("".join(map(str, parts)).encode(), usedforsecurity=False).hexdigest()
 
 
 def is_demo(cell: Cell) -> bool:

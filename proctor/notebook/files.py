@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -28,9 +29,11 @@ ENVIRONMENT = "pyvenv.cfg", "conda-meta"  # what lies in one of Python's
 CACHES = frozenset({"__pycache__", "node_modules", "site-packages", "__MACOSX"})
 
 
-# Not every platform has all of them.
+# Not every platform has all of them. In a page of a browser, where files are one's own, the file
+# system of JupyterLite takes a flag that it does not know for the wish to write.
 _OPENING = 0
-for _name in ("O_RDONLY", "O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"):
+_FLAGS = ("O_RDONLY", "O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")
+for _name in _FLAGS if sys.platform != "emscripten" else ():
     _OPENING |= getattr(os, _name, 0)
 
 

@@ -80,7 +80,7 @@ class Inside:
             worker = _Worker(shell, package)
             sys.path.insert(0, "")  # modules beside the notebook, as in a kernel
             random.seed(seed)
-            if "numpy" in sys.modules:
+            if sys.modules.get("numpy"):
                 sys.modules["numpy"].random.seed(seed)
             if package is not None:
                 package.extend(beside)

@@ -18,11 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import nbformat
-
 from proctor.errors import CourseError, ProctorError
 from proctor.notebook.archive import comment, packed, write_whole
-from proctor.notebook.cells import Cell, is_locked, nbgrader
+from proctor.notebook.cells import Cell, checksum, is_locked, nbgrader
 from proctor.notebook.label import Label
 from proctor.student.handin import Handin, Item, plain
 from proctor.student.receipt import Receipt, receipt_name
@@ -81,11 +79,9 @@ def is_blank(cell: Cell) -> bool:
 
 def _as_released(cell: Cell) -> bool:
     """Whether nbgrader's checksum, which the release left in the cell, is still right."""
-    from nbgrader.utils import compute_checksum
-
     try:
-        return bool(nbgrader(cell)["checksum"] == compute_checksum(nbformat.from_dict(cell)))  # type: ignore[no-untyped-call]
-    except (KeyError, TypeError, ValueError, AttributeError):
+        return bool(nbgrader(cell)["checksum"] == checksum(cell))
+    except (KeyError, TypeError, ValueError):
         return False
 
 
