@@ -9,8 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-nbgrader test-hub lint mutants stacks steady fuzz bench axe \
-  screenshots wheel site test-site clean
+.PHONY: help demo test quick test-nbgrader test-hub lint mutants stacks steady fuzz bench axe screenshots wheel site test-site clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
@@ -24,6 +23,7 @@ help:
 	@echo 'make steady   1,000 gradings of right solutions on fresh inputs: none loses a point'
 	@echo 'make fuzz     10,000 malformed notebooks: each is graded or rejected, none is a crash'
 	@echo 'make bench    what grading costs, beside plain nbgrader'
+	@echo 'make axe      fetches axe-core, which looks for what keeps people from using a page'
 	@echo 'make screenshots  the pictures in docs/screenshots/, from a real browser'
 	@echo 'make wheel    the file that students install, into dist/'
 	@echo 'make site     the released notebooks as a web site with Python in the page, into build/site'

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proctor.course.course import Course
-from proctor.grade import supervisor
+from proctor.grade import runs
 from proctor.grade.grading import Grader
 from proctor.notebook.files import SubmissionFiles
 from proctor.verdict import Graded, NotebookVerdict, Result
@@ -63,7 +63,7 @@ def test_what_is_too_large_for_a_worker_is_rejected_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files of the course's and the student's may each be small enough, and together too large."""
-    monkeypatch.setattr(supervisor, "MAX_FRAME", 3 << 20)
+    monkeypatch.setattr(runs, "MAX_FRAME", 3 << 20)
     root = mini.make_course(tmp_path)
     assignment = Course.load(root).assignment(mini.NAME)
     (assignment.source / "data.bin").write_bytes(b"x" * (2 << 20))

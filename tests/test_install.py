@@ -11,6 +11,7 @@ import time
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -103,8 +104,14 @@ class Machine:
             while not (found := re.search(pattern, log.read_text())):
                 assert server.poll() is None and time.monotonic() < patience, log.read_text()
                 time.sleep(0.2)
-            with urlopen(found[0]) as page:
-                text = page.read().decode()
+            while True:  # it says where it is before it listens there
+                try:
+                    with urlopen(found[0]) as page:
+                        text = page.read().decode()
+                    break
+                except URLError:
+                    assert server.poll() is None and time.monotonic() < patience, log.read_text()
+                    time.sleep(0.2)
         finally:
             server.terminate()
             server.wait(30)

@@ -389,7 +389,7 @@ def test_the_templates_come_with_the_wheel(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     [wheel] = (tmp_path / "made").glob("*.whl")
-    inside = {name for name in zipfile.ZipFile(wheel).namelist() if "/templates/" in name}
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if "author/templates/" in name}
     files = (Path(new.__file__).parent / "templates").iterdir()
     there = {f"proctor/author/templates/{path.name}" for path in files}
     assert inside == there and len(there) >= 7

@@ -303,7 +303,7 @@ def test_what_goes_wrong_is_said(assignment: Assignment, run: Any, tmp_path: Pat
 
 
 def test_planted_faults_of_a_class_are_found(tmp_path: Path) -> None:
-    found = gather.survey(made_class.make_class(tmp_path / "course", students=60))
+    found = gather.survey(made_class.make_class(tmp_path / "course", students=150))
     broken = [each.item.cell for each in found.analysis.figures if BROKEN in each.flags]
     assert broken == [made_class.REVERSED]
     pairs = sorted(sorted((pair.one, pair.other)) for pair in found.pairs)
