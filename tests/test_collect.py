@@ -105,17 +105,6 @@ def everything(root: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]):
-    """What was printed since the last call."""
-
-    def read() -> str:
-        out, err = capsys.readouterr()
-        return out + err
-
-    return read
-
-
 # The forms ----------------------------------------------------------------------------------------
 
 METADATA = f"""\

@@ -75,15 +75,6 @@ def table(data: bytes) -> list[list[str]]:
     return [[cell.value for cell in row] for row in sheet.rows]
 
 
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]):
-    def read() -> str:
-        out, err = capsys.readouterr()
-        return out + err
-
-    return read
-
-
 # Canvas -------------------------------------------------------------------------------------------
 
 CANVAS = (

@@ -403,11 +403,16 @@ def _moodle_clue(sheet: Sheet, row: int, grade: int) -> Clue:
     return Clue(shown, logins=tuple(cells), names=tuple(names))
 
 
+def _called(header: Sequence[str], name: str) -> list[int]:
+    """The columns of that name."""
+    return [column for column, title in enumerate(header) if title == name.strip()]
+
+
 def _moodle_grade(sheet: Sheet, rows: Sequence[int], named: str) -> int:
     """The column of the grade."""
     header = sheet.header
     if named:
-        found = [column for column, name in enumerate(header) if name == named.strip()]
+        found = _called(header, named)
     else:
         found = [
             column
@@ -449,7 +454,7 @@ def _moodle_assignment(ledger: Ledger, path: Path, rules: Rules) -> str:
 def _moodle_comments(sheet: Sheet, grade: int, named: str) -> int:
     header = sheet.header
     if named:
-        found = [column for column, name in enumerate(header) if name == named.strip()]
+        found = _called(header, named)
     else:
         found = [
             column

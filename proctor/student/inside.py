@@ -17,50 +17,27 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from proctor.course.course import Assignment, Course
+from proctor.course.course import Course
 from proctor.grade.runs import Event, Run, Watch, beginning
 from proctor.processes import frames as codec
 from proctor.processes.countdown import Countdown
+from proctor.student.alone import Alone
 from proctor.tester.deciding import Events, Grading
 from proctor.tester.proxy import Channel, Student
 from proctor.worker.server import Alarm, Package, Server, warm
 from proctor.worker.shell import Shell
 
 
-class Inside:
+class Inside(Alone):
     """Runs an assignment's notebooks as the Supervisor does, in this process."""
 
-    isolation, levels = "none", ["none"]
     warning = "Not jailed: it runs in this page. A cell that hangs hangs the page: reload it then."
 
-    def __init__(self, assignment: Assignment) -> None:
-        self.assignment = assignment
-        self.watch: Watch = lambda event: None
-
-    def start(self) -> None:
-        """Nothing is started ahead."""
-
-    def close(self) -> None:
-        """Nothing is left."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def inventory(self) -> list[Any]:
-        """Students have no hidden tests."""
-        return []
-
     def run(self, job: dict[str, Any], files: Mapping[str, bytes], slot: int = 0) -> Run:
-        """Run a notebook's cells and checks, in a folder of its own with these files. Raises
-        Rejected where they are too large.
-        """
         _, seed, beside = codec.decode(beginning(job, files), int)
         course = self.assignment.course
         configuration = {

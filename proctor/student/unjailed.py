@@ -15,14 +15,14 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 
-from proctor.course.course import Assignment
 from proctor.errors import ProctorError
-from proctor.grade.runs import SLACK, NoWorker, Run, Watch, beginning, collect
+from proctor.grade.runs import SLACK, NoWorker, Run, beginning, collect
 from proctor.processes.countdown import Countdown
 from proctor.processes.forks import ENVIRONMENT
 from proctor.processes.frames import Frames, Pipe
+from proctor.student.alone import Alone
 from proctor.worker.server import installed
 
 # The search path comes along: what PYTHONPATH or the folder of the notebook would add to it is the
@@ -74,38 +74,14 @@ class Spawned:
         self.process.wait()
 
 
-class Unjailed:
+class Unjailed(Alone):
     """Runs an assignment's notebooks as the Supervisor does, with a worker and a tester that are
     spawned for each.
     """
 
-    isolation, levels = "none", ["none"]
     warning = "Not jailed: this is your own code."
 
-    def __init__(self, assignment: Assignment) -> None:
-        self.assignment = assignment
-        self.watch: Watch = lambda event: None
-
-    def start(self) -> None:
-        """Nothing is started ahead."""
-
-    def close(self) -> None:
-        """Nothing is left."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def inventory(self) -> list[Any]:
-        """Students have no hidden tests."""
-        return []
-
     def run(self, job: dict[str, Any], files: Mapping[str, bytes], slot: int = 0) -> Run:
-        """Run a notebook's cells and checks, in a folder of its own with these files. Raises
-        Rejected where they are too large.
-        """
         start = beginning(job, files)
         seconds = self.assignment.seconds[1]
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
