@@ -150,7 +150,9 @@ class _Loop(asyncio.BaseEventLoop):
         """Wait until the next timer."""
         if seconds is None:
             raise RuntimeError("the cell waits for what never comes")
-        time.sleep(seconds)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:  # `time.sleep` would give the page its turn, for ever
+            pass
         return []
 
     def _process_events(self, events: list[Any]) -> None: ...
