@@ -924,3 +924,102 @@ def test_links_and_modules_of_a_repository_are_refused_singly(tmp_path: Path) ->
     commit = git.read(path)
     assert [file.path for file in commit.files] == [f"{NAME}.ipynb"]
     assert {why for _, why in commit.refused} == {"a link", "another repository"}
+
+
+# What bob has called his file, by the form of the download: ada has handed in, too.
+FORGED = {
+    "a Moodle download in one folder": {
+        f"Ada Lovelace_21_assignsubmission_file_{NAME}.ipynb": ONE,
+        f"Bob O'Brien_22_assignsubmission_file_-Ada Lovelace_21_assignsubmission_file_{NAME}"
+        ".ipynb": TWO,
+    },
+    "a Blackboard download": {
+        f"Lab_al_01_attempt_2026-01-30-10-00-00_{NAME}.ipynb": ONE,
+        "Lab_b.obrien_attempt_2026-01-30-11-00-00_x_al_01_attempt_2026-01-30-12-00-00_"
+        f"{NAME}.ipynb": TWO,
+    },
+    "Moodle's names in Blackboard's download": {
+        f"Lab_al_01_attempt_2026-01-30-10-00-00_{NAME}.ipynb": ONE,
+        "Lab_b.obrien_attempt_2026-01-30-11-00-00_-Ada Lovelace_21_assignsubmission_file_"
+        f"{NAME}.ipynb": TWO,
+    },
+    "Moodle's names in Canvas's download": {
+        f"lovelaceada_1001_501_{NAME}.ipynb": ONE,
+        f"obrienbob_1002_502_-Ada Lovelace_21_assignsubmission_file_{NAME}.ipynb": TWO,
+    },
+    "Blackboard's names in Canvas's download": {
+        f"lovelaceada_1001_501_{NAME}.ipynb": ONE,
+        f"obrienbob_1002_502_al_01_attempt_2026-01-30-12-00-00_{NAME}.ipynb": TWO,
+    },
+    "Blackboard's names among notebooks": {
+        f"ada/{NAME}.ipynb": ONE,
+        f"bob/x_al_01_attempt_2026-01-30-12-00-00_{NAME}.ipynb": TWO,
+    },
+    "a folder among folders": {
+        f"ada/{NAME}.ipynb": ONE,
+        f"bob/ada/{NAME}.ipynb": TWO,
+    },
+    "a repository among Moodle's folders": {
+        f"Ada Lovelace_21_assignsubmission_file_/{NAME}.ipynb": ONE,
+        f"Bob O'Brien_22_assignsubmission_file_/{NAME}.ipynb": TWO,
+        "Bob O'Brien_22_assignsubmission_file_/HEAD": b"ref: refs/heads/main",
+        "Bob O'Brien_22_assignsubmission_file_/objects/x": b"",
+        "Bob O'Brien_22_assignsubmission_file_/refs/x": b"",
+    },
+    "Gradescope's metadata in Moodle's download": {
+        f"Ada Lovelace_21_assignsubmission_file_/{NAME}.ipynb": ONE,
+        f"Bob O'Brien_22_assignsubmission_file_/x_export/submission_11/{NAME}.ipynb": TWO,
+        "Bob O'Brien_22_assignsubmission_file_/x_export/submission_metadata.yml": b"""\
+submission_11:
+  :submitters:
+  - :email: ada@example.org
+  :created_at: 2026-01-31 12:00:00 Z
+""",
+    },
+    "Gradescope's metadata in Gradescope's export": {
+        "assignment_1_export/submission_metadata.yml": b"""\
+submission_1:
+  :submitters:
+  - :email: ada@example.org
+  :created_at: 2026-01-30 10:00:00 Z
+submission_2:
+  :submitters:
+  - :email: bob@example.org
+  :created_at: 2026-01-30 10:00:00 Z
+""",
+        f"assignment_1_export/submission_1/{NAME}.ipynb": ONE,
+        f"assignment_1_export/submission_2/x_export/submission_11/{NAME}.ipynb": TWO,
+        "assignment_1_export/submission_2/x_export/submission_metadata.yml": b"""\
+submission_11:
+  :submitters:
+  - :email: ada@example.org
+  :created_at: 2026-01-31 12:00:00 Z
+""",
+    },
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+@pytest.mark.parametrize("kind", ["zip", "unpacked"])
+def test_nobody_hands_in_as_another(
+    case: str, kind: str, assignment: Assignment, tmp_path: Path
+) -> None:
+    """What a student calls a file is no part of who they are, nor of what a download is."""
+    make = zipped if kind == "zip" else unpacked
+    run_collect(assignment, make(tmp_path / "all", FORGED[case]))
+    assert who_handed_in(assignment) == ["ada", "bob"]
+    assert submitted(assignment, "ada") == ONE
+    assert versions(assignment, "ada") == [ONE]
+    assert submitted(assignment, "bob") == TWO
+
+
+def test_a_group_called_like_somebody_does_not_stand_for_them(
+    assignment: Assignment, tmp_path: Path, said
+) -> None:
+    """Students may write their own names in Moodle: who is meant by two is meant by neither."""
+    files = {
+        f"Ada Lovelace_21_assignsubmission_file_/{NAME}.ipynb": ONE,
+        f"x-Ada Lovelace_22_assignsubmission_file_/{NAME}.ipynb": TWO,
+    }
+    assert run_collect(assignment, zipped(tmp_path / "m.zip", files)) == 1
+    assert who_handed_in(assignment) == [] and "2 of them have the name of ada" in said()

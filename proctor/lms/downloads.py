@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -61,17 +61,27 @@ def read(path: Path, known: Knowledge) -> Download:
     tree = archives.opened(path, known.zone)
     tree.files = _unwrapped(tree.files)
     kind = "zip" if tree.is_zip else "unpacked" if path.is_dir() else "file"
-    for form, recognised, taken in FORMS:
-        fitting = sum(map(recognised, tree.files))
-        if fitting and (taken is not _canvas or 2 * fitting > len(tree.files)):
-            download = Download(path, f"{form} ({kind})", refused=tree.refused)
-            download.count = len(tree.files)
-            download.handed = [*taken(tree, known)]
-            return download
+    if found := _form(tree.files):
+        form, taken = found
+        download = Download(path, f"{form} ({kind})", refused=tree.refused)
+        download.count = len(tree.files)
+        download.handed = [*taken(tree, known)]
+        return download
     raise Refused(
         "It is none of Canvas's, Moodle's, Blackboard's or Gradescope's downloads, no folder of "
         "git repositories, and has no notebook."
     )
+
+
+def _form(files: Sequence[File]) -> tuple[str, Take] | None:
+    """The form that most files have: one name that a student chose makes no other one of it."""
+    if any(map(_gradescope_name, files)):
+        return "a Gradescope export", _gradescope
+    counts = [(sum(map(recognised, files)), form, taken) for form, recognised, taken in FORMS]
+    most, form, taken = max(counts, key=lambda each: each[0])
+    if most and (taken is not _canvas or 2 * most > len(files)):
+        return form, taken
+    return ("notebooks", _notebooks) if any(_is_notebook(file.name) for file in files) else None
 
 
 def _unwrapped(files: list[File]) -> list[File]:
@@ -179,7 +189,8 @@ def _is_notebook(name: str) -> bool:
 
 # Moodle -----------------------------------------------------------------------------------------
 
-_MOODLE = re.compile(r"(.+)_(\d+)_assignsubmission_([a-z]+)(?:_(.*))?", re.DOTALL)
+# Moodle's own part is the first that looks like it: what follows is a student's.
+_MOODLE = re.compile(r"(.+?)_(\d+)_assignsubmission_([a-z]+)(?:_(.*))?", re.DOTALL)
 
 
 def _moodle_name(file: File) -> bool:
@@ -203,15 +214,19 @@ def _moodle(tree: Tree, known: Knowledge) -> Iterator[Handed]:
             continue
         path = f"{flat}/{below}" if flat and below else flat or below
         students.setdefault((name, number), []).append(_moved(file, path))
-    clues = [Clue(f"{name} ({number})", names=(name,)) for name, number in students]
+    clues = [_without_group(name, number, known.roster) for name, number in students]
     matches = known.roster.find_all(clues)
     for clue, match, files in zip(clues, matches, students.values(), strict=True):
-        name = clue.names[0]
-        while not match.student and match.why == NOBODY and "-" in name:
-            name = name.partition("-")[2]  # a group's name may stand before the student's
-            match = known.roster.find(Clue(clue.shown, names=(name,)))
         moment = _newest(files)
         yield Handed(clue, files, _order(moment), moment, lasting=tree.is_zip, match=match)
+
+
+def _without_group(name: str, number: str, roster: Roster) -> Clue:
+    """A name, or what of it somebody has: a group's may stand before it."""
+    shown, rest = f"{name} ({number})", name
+    while "-" in rest and roster.find(Clue(shown, names=(rest,))).why == NOBODY:
+        rest = rest.partition("-")[2]
+    return Clue(shown, names=(rest,))
 
 
 def _newest(files: Iterable[File]) -> datetime | None:
@@ -227,11 +242,13 @@ def _order(moment: datetime | None) -> Order:
 
 # Blackboard -------------------------------------------------------------------------------------
 
-_BLACKBOARD = re.compile(r"(.+)_attempt_(\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)(?:_(.+)|\.txt)", re.DOTALL)
+_BLACKBOARD = re.compile(
+    r"(.+?)_attempt_(\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)(?:_(.+)|\.txt)", re.DOTALL
+)
 
 
 def _blackboard_name(file: File) -> bool:
-    return bool(_BLACKBOARD.fullmatch(file.path))
+    return "/" not in file.path and bool(_BLACKBOARD.fullmatch(file.path))
 
 
 def _blackboard(tree: Tree, known: Knowledge) -> Iterator[Handed]:
@@ -240,7 +257,8 @@ def _blackboard(tree: Tree, known: Knowledge) -> Iterator[Handed]:
     """
     attempts: dict[tuple[str, str], list[File]] = {}
     for file in tree.files:
-        if found := _BLACKBOARD.fullmatch(file.path):
+        found = _BLACKBOARD.fullmatch(file.path)
+        if found and "/" not in file.path:
             head, moment, name = found.groups()
             attempt = attempts.setdefault((head, moment), [])
             if name:
@@ -263,7 +281,9 @@ _EXPORT = re.compile(r"assignment_\d+_export$")
 
 
 def _gradescope_name(file: File) -> bool:
-    return file.path == _METADATA or file.path.endswith(f"_export/{_METADATA}")
+    """Whether this is Gradescope's metadata: one deeper down is a student's."""
+    top, _, name = file.path.rpartition("/")
+    return name == _METADATA and (not top or bool(_EXPORT.match(top)))
 
 
 def _gradescope(tree: Tree, known: Knowledge) -> Iterator[Handed]:
@@ -388,7 +408,8 @@ def _notebooks(tree: Tree, known: Knowledge) -> Iterator[Handed]:
         places = [(outside.name, ""), (stem, "")]
         places += [(each, "/".join(folders[:n])) for n, each in enumerate(folders, 1)]
         clues = []
-        for text, below in reversed(places):
+        # the outermost folder first: what is called like somebody in it, its student made
+        for text, below in (*places[2:], *reversed(places[:2])):
             found = tuple(dict.fromkeys(_shortened(text, names)))
             clues.append((Clue(text, logins=found, names=found), below))
         matched = ((clue, below, known.roster.find(clue)) for clue, below in clues)
@@ -414,11 +435,9 @@ def _notebooks(tree: Tree, known: Knowledge) -> Iterator[Handed]:
 Recognise = Callable[[File], bool]
 Take = Callable[[Tree, Knowledge], Iterable[Handed]]
 
-# The first that fits is taken.
+# Those whose files' names say whose they are. Of two that fit as many files the first is taken.
 FORMS: tuple[tuple[str, Recognise, Take], ...] = (
-    ("a Gradescope export", _gradescope_name, _gradescope),
     ("a Moodle download", _moodle_name, _moodle),
     ("a Blackboard download", _blackboard_name, _blackboard),
     ("a Canvas download", _canvas_name, _canvas),
-    ("notebooks", lambda file: _is_notebook(file.name), _notebooks),
 )

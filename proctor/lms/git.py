@@ -22,7 +22,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 
-from proctor.lms.archives import MAX_FILE, File, Refused, Tree
+from proctor.lms.archives import LITTER, MAX_FILE, File, Refused, Tree
 
 SECONDS = 60  # for one command
 MEMORY = 2 << 30  # bytes of address space
@@ -61,10 +61,14 @@ class _Row:
 
 
 def repositories(path: Path) -> list[Path]:
-    """The repositories in a folder, or the folder itself if it is one."""
+    """The repositories in a folder, or the folder itself if it is one; none where most of what it
+    holds is something else: a student may have handed in what looks like one.
+    """
     if _place(path):
         return [path]
-    return sorted(each for each in path.iterdir() if not each.is_symlink() and _place(each))
+    inside = [each for each in path.iterdir() if each.name not in LITTER]
+    found = [each for each in inside if not each.is_symlink() and _place(each)]
+    return sorted(found) if 2 * len(found) > len(inside) else []
 
 
 def _place(path: Path) -> Path | None:
