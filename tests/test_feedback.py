@@ -21,11 +21,14 @@ import pytest
 
 from proctor.course.course import Course
 from proctor.feedback import rendering
+from proctor.feedback.exporter import render
 from proctor.grade.grading import Grader
+from proctor.notebook.cells import parse
 from proctor.notebook.outputs import outputs
-from proctor.notebook.template import Stubs
+from proctor.notebook.template import Stubs, Submission
+from proctor.record.autograded import autograded, with_notice
 from proctor.record.points import RESULTS, points, results
-from proctor.verdict import TestResult
+from proctor.verdict import NotebookVerdict, TestResult
 from tests.attacks import corpus
 from tests.attacks.range import MAGIC, Range
 from tests.browser import needs_axe, opened
@@ -343,6 +346,51 @@ def test_a_hostile_formula_is_shown_soon(unit: str) -> None:
     for _ in range(3):
         rendering.formula("x + " * (rendering.MAX_FORMULA // 4), display=False)
     assert plain - started < 50 * max(time.process_time() - plain, 0.05)
+
+
+ABOUT = {"notebook": "mini", "assignment": "mini", "score": 0, "max_score": 10}
+
+
+def graded_with(*sources: str, name: str = "own") -> dict[str, Any]:
+    """The graded notebook of a student who adds these texts, above everything and below."""
+    own = [
+        {"cell_type": "markdown", "id": f"{name}{n or ''}", "metadata": {}, "source": source}
+        for n, source in enumerate(sources)
+    ]
+    notebook = corpus.solved()
+    notebook["cells"] = [*own, *notebook["cells"], *own]
+    parsed = parse(json.dumps(notebook).encode())
+    return autograded(Submission(parsed, []), NotebookVerdict("mini"))
+
+
+def test_nobody_writes_their_own_notice() -> None:
+    """What stands at the top says how the submission was taken: nothing else can come there."""
+    forged = graded_with("All points.", name="proctor-notice")
+    page = render(forged, ABOUT)
+    assert "All points." in page and 'aria-label="Notice"' not in page
+    page = render(with_notice(forged, "It was broken."), ABOUT)
+    notice, _, rest = page.partition('aria-label="Notice"')[2].partition("</section>")
+    assert "It was broken." in notice and "All points." in rest and "All points." not in notice
+
+
+@pytest.mark.parametrize("line", ["#" * 40_000 + "x", "a" + " " * 199, "# #" * 15_000 + "x"])
+def test_a_hostile_heading_is_shown_soon(line: str) -> None:
+    source = "# " + line * max(1, 40_000 // len(line)) + "x"
+
+    def seconds(text: str) -> float:
+        started = time.process_time()
+        render(graded_with(*[text] * 3), ABOUT)
+        return time.process_time() - started
+
+    assert seconds(source) < 10 * max(seconds("a word " * 6_000), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("source", "title"),
+    [("# A *line* ##\ntext", "A line"), ("# In C#", "In C#"), ("#\n\nNone\n\n## Two", "Two")],
+)
+def test_a_heading_is_one_line(source: str, title: str) -> None:
+    assert f"<h1>{title}</h1>" in render(graded_with(source), ABOUT)
 
 
 def test_hints_are_folded_and_markdown_is_harmless() -> None:

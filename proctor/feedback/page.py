@@ -15,12 +15,13 @@ from markupsafe import Markup
 
 from proctor.feedback import rendering
 from proctor.notebook.cells import Cell, is_locked, nbgrader
-from proctor.record.autograded import NOTICE_ID
+from proctor.record.autograded import is_notice
 from proctor.record.points import DECIDED, SIGNS, results, without_title
 from proctor.verdict import TestResult, label, number, outcome
 
 NO_RESPONSE = "No response."  # nbgrader's own comment on what a student has left as it was
-_HEADING = re.compile(r"^ {0,3}(#{1,4})\s+(.+?)\s*#*\s*$", re.MULTILINE)
+_HEADING = re.compile(r"^ {0,3}#{1,4}[ \t]+(\S.*)$", re.MULTILINE)
+_CLOSING = re.compile(r"\s#+$")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _PLACE = re.compile(r"cell '([\w-]{1,64})', line (\d{1,9})")
 _NAME = re.compile(r"cell '([\w-]{1,64})'")
@@ -256,11 +257,11 @@ class _Maker:
     def title(self) -> str:
         for cell in self.cells:
             if cell["cell_type"] == "markdown" and (found := _HEADING.search(cell["source"])):
-                return str(rendering.markdown(found[2]).striptags())
+                return str(rendering.markdown(_said(found)).striptags())
         return str(self.about["notebook"])
 
     def notice(self) -> Markup:
-        texts = (cell["source"] for cell in self.cells if cell.get("id") == NOTICE_ID)
+        texts = (cell["source"] for cell in self.cells if is_notice(cell))
         return rendering.markdown(next(texts, ""))
 
     def anchor_of(self, text: str) -> str:
@@ -270,7 +271,7 @@ class _Maker:
     def section(self, cells: Cells) -> Section:
         first = cells[0]
         heading = _heading(first)
-        title = rendering.markdown(heading[2]) if heading else Markup("Before the first section")
+        title = rendering.markdown(_said(heading)) if heading else Markup("Before the first section")
         title = Markup(re.sub(r"^<p>|</p>\s*$", "", title))
         anchor = f"section-{len(self.anchors) + 1}"
         self.anchors[anchor] = anchor
@@ -278,7 +279,7 @@ class _Maker:
         text: list[Markup] = []
         for cell in cells:
             meta = nbgrader(cell)
-            if cell.get("id") == NOTICE_ID:
+            if is_notice(cell):
                 continue
             if meta.get("grade") or meta.get("task") or meta.get("solution"):
                 section.parts.append(self.part(cell, section))
@@ -402,6 +403,11 @@ def _heading(cell: Cell) -> re.Match[str] | None:
     return _HEADING.match(cell["source"].lstrip("\n"))
 
 
+def _said(heading: re.Match[str]) -> str:
+    """What a heading says, without the `#` that may close it."""
+    return _CLOSING.sub("", heading[1].rstrip()).rstrip()
+
+
 def _sections(cells: Cells) -> list[Cells]:
     """Cells by the heading they stand under; the grade cells that stand apart at the end of a
     notebook, as those of hidden tests do, with the answers that they judge.
@@ -460,7 +466,7 @@ def _home(cell: Cell, sections: Iterable[Cells]) -> Cells | None:
             return section
     for section in sections:
         heading = _heading(section[0])
-        if heading and words and {*words} <= {*_words(heading[2])}:
+        if heading and words and {*words} <= {*_words(_said(heading))}:
             return section
     return None
 

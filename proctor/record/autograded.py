@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from proctor.notebook import sanitise
-from proctor.notebook.cells import Cell, Notebook, is_locked, judges, nbgrader
+from proctor.notebook.cells import Cell, Notebook, is_locked, judges, nbgrader, unique_ids
 from proctor.notebook.outputs import attachments, beside, outputs
 from proctor.notebook.template import Submission
 from proctor.record.points import points
@@ -14,7 +15,7 @@ from proctor.verdict import NotebookVerdict, TestResult
 
 MAX_MARKDOWN = 500_000  # characters in a notebook: a page takes seconds for each hundred thousand
 NO_ROOM = "[proctor: there is more text in this notebook than can be shown.]"
-NOTICE_ID = "proctor-notice"  # a cell's id
+NOTICE = "proctor-notice"  # in a cell's metadata, of which students have none of their own
 
 
 def autograded(submission: Submission, verdict: NotebookVerdict, notice: str = "") -> Notebook:
@@ -82,9 +83,15 @@ def autograded(submission: Submission, verdict: NotebookVerdict, notice: str = "
 def with_notice(notebook: Notebook, text: str) -> Notebook:
     """The notebook with this sentence above it: formgrader and feedback show it."""
     source = f"**A later submission was rejected.** {sanitise.markdown(text)}"
-    notice = {"cell_type": "markdown", "id": NOTICE_ID, "metadata": {}, "source": source}
-    rest = [cell for cell in notebook["cells"] if cell["id"] != NOTICE_ID]
+    rest = [cell for cell in notebook["cells"] if not is_notice(cell)]
+    notice = {"cell_type": "markdown", "id": NOTICE, "metadata": {NOTICE: True}, "source": source}
+    unique_ids([notice, *rest])
     return {**notebook, "cells": [notice, *rest]}
+
+
+def is_notice(cell: Mapping[str, Any]) -> bool:
+    """Whether a cell is such a sentence: not by its id, which students choose for their own."""
+    return bool(cell["metadata"].get(NOTICE))
 
 
 def as_text(notebook: Notebook) -> str:
