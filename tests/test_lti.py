@@ -79,6 +79,8 @@ class Platform:
         self.members: list[dict[str, str]] = []
         self.unknown: set[str] = set()
         self.log: list[str] = []
+        self.next = "/items?page=2"
+        self.odd: list[Any] = []  # what it lists besides line items
         platform = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -142,9 +144,9 @@ class Platform:
                 where = urlsplit(self.path)
                 if where.path == "/items" and self.may(f"{lti.AGS}/lineitem.readonly"):
                     if not where.query:  # the first of two pages
-                        more = f'<{platform.url}/items?page=2>; rel="next"'
+                        more = f'<{platform.url}{platform.next}>; rel="next"'
                         item = {"id": f"{platform.url}/items/9", "label": "Other"}
-                        return self.answer(200, [item], Link=more)
+                        return self.answer(200, [item, *platform.odd], Link=more)
                     item = {"id": f"{platform.url}/items/1?type=a", "label": NAME}
                     return self.answer(200, [item])
                 if where.path == "/members" and self.may(lti.NRPS):
@@ -252,6 +254,21 @@ def test_a_platform_that_is_busy_is_asked_again(
     status: int, course: Assignment, platform: Platform, said: Said
 ) -> None:
     platform.faults = [status, status]
+    assert run(course, "scores", "lti", NAME) == 0
+    assert len(platform.posts) == 2
+
+
+def test_a_list_that_never_ends_is_left(course: Assignment, platform: Platform, said: Said) -> None:
+    platform.next = "/items"
+    assert run(course, "scores", "lti", NAME) == 1
+    assert "does not end" in said() and not platform.posts
+
+
+def test_what_is_no_line_item_is_passed_over(
+    course: Assignment, platform: Platform, said: Said
+) -> None:
+    platform.odd = [None, 7, "x", [], {}, {"label": NAME}, {"label": NAME, "id": "https://[x"}]
+    platform.members = [None, 7, {"name": 7}]
     assert run(course, "scores", "lti", NAME) == 0
     assert len(platform.posts) == 2
 

@@ -45,6 +45,7 @@ NRPS = "https://purl.imsglobal.org/spec/lti-nrps/scope/contextmembership.readonl
 SECONDS = 30.0  # a request may take
 RETRIES = 5
 MAX_COMMENT = 500  # characters
+MAX_PAGES = 500  # of one list
 
 PENDING, GRADED = "PendingManual", "FullyGraded"
 
@@ -254,8 +255,11 @@ class Platform:
 
     def pages(self, url: str, scope: str, kind: str) -> Iterator[Any]:
         """The answers of a list that comes in pages."""
-        first = _host(url)
+        first, pages = _host(url), 0
         while url:
+            pages += 1
+            if pages > MAX_PAGES:
+                raise ProctorError(f"{first} shows a list that does not end: {MAX_PAGES} pages.")
             answer = self.request("GET", url, scope, headers={"Accept": kind})
             yield self._told(answer, "does not show its list")
             url = answer.links.get("next", {}).get("url", "")
@@ -289,10 +293,12 @@ class Platform:
             f"{AGS}/lineitem.readonly",
             "application/vnd.ims.lis.v2.lineitemcontainer+json",
         )
-        found = [item for page in self.pages(settings.lineitems, scope, kind) for item in page]
+        pages = self.pages(settings.lineitems, scope, kind)
+        found = [item for page in pages for item in _objects(page)]
         for name in ("resourceId", "tag", "label"):
-            urls = [str(item["id"]) for item in found if item.get(name) == assignment]
-            if len(urls) == 1 and _host(urls[0]) == _host(settings.lineitems):
+            urls = [str(item.get("id")) for item in found if item.get(name) == assignment]
+            urls = [url for url in urls if _host(url) == _host(settings.lineitems)]
+            if len(urls) == 1:
                 return urls[0]
         labels = ", ".join(one_line(str(item.get("label"))) for item in found) or "none"
         raise CourseError(
@@ -306,7 +312,12 @@ class Platform:
             return []
         kind = "application/vnd.ims.lti-nrps.v2.membershipcontainer+json"
         pages = self.pages(self.settings.memberships, NRPS, kind)
-        return [member for page in pages for member in page.get("members", [])]
+        return [
+            member
+            for page in pages
+            for each in _objects([page])
+            for member in _objects(each.get("members"))
+        ]
 
     def post(self, lineitem: str, score: dict[str, Any]) -> str:
         """Post a score; "" if it was taken, else why not."""
@@ -332,8 +343,16 @@ class Platform:
         )
 
 
+def _objects(listed: Any) -> list[dict[str, Any]]:
+    """The objects of a list that a platform has sent, if it is one."""
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+
+
 def _host(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a platform may send what is no address
+        return ""
     return f"{parts.scheme}://{parts.netloc}"
 
 
