@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,24 @@ def test_what_was_given_and_what_many_wrote_is_no_sign(codes: dict[str, str]) ->
 def test_little_code_is_no_sign() -> None:
     short = "def f(x):\n    return x + 1\n"
     assert alike({"ada": short, "bob": short, "eve": "", "joe": "def ("}) == []
+
+
+@pytest.mark.parametrize("unit", [" \n", "\t\n", "\n    "])
+def test_blank_lines_hold_no_report_up(unit: str) -> None:
+    """Pygments looks at each of them again from the first one on."""
+
+    def seconds(text: str) -> float:
+        notebook = classroom.solved("01_tensor", REFERENCE)["01_tensor"]
+        notebook["cells"].append({**notebook["cells"][-1], "id": "own", "cell_type": "code"})
+        notebook["cells"][-1] |= {"metadata": {}, "source": f"x = 1\n{text}\ny = 2"}
+        template = Course.load(classroom.ROOT).assignment("01_tensor").templates[0]
+        code = similar.own_code(template, template.submission(json.dumps(notebook).encode()))
+        assert "x = 1" in code and "y = 2" in code
+        started = time.process_time()
+        similar.pairs({"one": code}, "")
+        return time.process_time() - started
+
+    assert seconds(unit * (20_000 // len(unit))) < 5 * max(seconds("a = b + 1\n" * 2_000), 0.1)
 
 
 def test_pairs_are_the_same_in_each_run(codes: dict[str, str]) -> None:

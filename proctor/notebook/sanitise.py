@@ -83,7 +83,7 @@ def markdown(text: str) -> str:
     if len(text) > MAX_MARKDOWN:
         text = text[:MAX_MARKDOWN] + "\n\n[The rest is too long to be shown.]"
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = _BLANKS.sub(r"\1", text)
+    text = short_blanks(text)
     text = _MACRO.sub("", _LONG_NUMBER.sub("&amp;", text))
     for opening in _OPENINGS:
         if text.count(opening) > MAX_FORMULAS:
@@ -100,6 +100,11 @@ def markdown(text: str) -> str:
     if _SCHEME.search(_IGNORED.sub("", plain).lower()):  # take the links apart, wherever it hides
         text = re.sub(r"\](?=\s*[(\[:])", "]\u200b", text)
     return text
+
+
+def short_blanks(text: str) -> str:
+    """The text with its runs of blanks and blank lines cut to a length that no lexer minds."""
+    return _BLANKS.sub(r"\1", text)
 
 
 def _language(fence: re.Match[str]) -> str:

@@ -17,6 +17,7 @@ from copydetect.detector import CodeFingerprint, compare_files
 from copydetect.utils import get_token_coverage
 
 from proctor.notebook.cells import is_locked, nbgrader
+from proctor.notebook.sanitise import short_blanks
 from proctor.notebook.template import Submission, Template
 
 ALIKE = 0.8  # of the shorter one's code, from this share on a pair is shown
@@ -61,7 +62,7 @@ def released_code(template: Template) -> str:
 
 
 def _joined(sources: Iterable[str]) -> str:
-    return "\n\n".join(source.strip("\n") for source in sources if source.strip())
+    return "\n\n".join(short_blanks(source).strip("\n") for source in sources if source.strip())
 
 
 def pairs(
