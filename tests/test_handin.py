@@ -249,7 +249,9 @@ class TestRefused:
             change(target, lambda n, name=name: n["metadata"][KEY].update(assignment=name))
         assert f"holds notebooks of {NAME}, 03_more: name the notebook" in refusal(tmp_path / "all")
 
-    @pytest.mark.parametrize("name", ["../../evil", "a/b", "", "x" * 200, "nul\x00", None, 7])
+    @pytest.mark.parametrize(
+        "name", ["../../evil", "a/b", "", "x" * 200, "nul\x00", "a\u202eb", "a\ud800", None, 7]
+    )
     def test_a_label_leads_nowhere_else(self, desk: Path, name: Any) -> None:
         change(desk / FILE, lambda n: n["metadata"][KEY].update(notebook=name))
         assert [*handin.read(desk).items] == [NAME, "more", "tools"]
@@ -556,6 +558,22 @@ class TestReceipt:
             made.write(desk / FILE, FILE)
         handin.read(target)
         assert not [*tmp_path.parent.rglob("escaped.txt")]
+
+    @pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+    def test_an_archive_that_is_packed_oddly(self, tmp_path: Path, method: int) -> None:
+        target = tmp_path / "odd.zip"
+        with zipfile.ZipFile(target, "w", method) as made:
+            made.writestr(FILE, "{}")
+        data = target.read_bytes()
+        body = data.index(FILE.encode()) + len(FILE) + 4
+        target.write_bytes(data[:body] + b"\xff" * 5 + data[body + 5 :])
+        assert "packed by a method" in refusal(target)
+
+    @pytest.mark.parametrize("name", ["..zip", "...zip"])
+    def test_an_archive_called_like_a_folder(self, desk: Path, tmp_path: Path, name: str) -> None:
+        with zipfile.ZipFile(tmp_path / name, "w") as made:
+            made.write(desk / FILE, FILE)
+        assert handin.read(tmp_path / name).items
 
     def test_an_archive_that_is_too_large(self, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as made:

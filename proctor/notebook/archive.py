@@ -13,6 +13,9 @@ from proctor.errors import ProctorError, Rejected
 from proctor.notebook.cells import MAX_BYTES
 from proctor.notebook.files import MAX_FILES
 
+# Others raise what zipfile does not explain, and may ask for gigabytes.
+METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+
 
 def packed(contents: Mapping[str, bytes], comment: bytes) -> bytes:
     """An archive of these files, the same for the same contents."""
@@ -43,6 +46,11 @@ def unpack(path: Path, folder: Path) -> None:
             entries = archive.infolist()
             if len(entries) > 2 * MAX_FILES or sum(e.file_size for e in entries) > 3 * MAX_BYTES:
                 raise Rejected(f"{path.name} is too large: it holds more than can be handed in.")
+            if any(each.compress_type not in METHODS for each in entries):
+                raise Rejected(
+                    f"{path.name} is packed by a method that is not read here: unpack it, and name "
+                    "the folder."
+                )
             archive.extractall(folder)  # never outside of it, nor through a link
     except (zipfile.BadZipFile, zlib.error, EOFError):
         raise Rejected(f"{path.name} is no whole zip archive: copy or download it again.") from None

@@ -47,7 +47,10 @@ class Label:
             [each for each in given if isinstance(each, str)] if isinstance(given, list) else []
             for given in map(found.get, ("notebooks", "cells"))
         ]
-        if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in (*names, *lists[0])):
+        if not all(
+            isinstance(name, str) and _NAME.fullmatch(name) and name.isprintable()
+            for name in (*names, *lists[0])
+        ):
             return None
         return cls(str(names[0]), str(names[1]), tuple(lists[0]), tuple(lists[1]))
 

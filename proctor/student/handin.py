@@ -315,7 +315,7 @@ def _archive(path: Path, assignment: str) -> Handin:
     """What an archive holds."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         # under the archive's name, so that a notebook without a label is what it would be there
-        folder = Path(scratch, plain(path.stem) or "archive")
+        folder = Path(scratch, plain(path.stem).strip(".") or "archive")
         folder.mkdir()
         unpack(path, folder)
         return replace(_folder(folder, assignment), folder=path.parent)
