@@ -14,13 +14,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from proctor.course.course import Course
-from tests import classroom
+from tests import classroom, made_class
 from tests.browser import Missing, Tab, chromium, opened, picture
 
 FOLDER = classroom.ROOT / "docs/screenshots"
@@ -131,22 +131,44 @@ def server(root: Path) -> Iterator[tuple[str, str]]:
         process.wait(30)
 
 
-@contextlib.contextmanager
-def formgrader(it: School, student: str) -> Iterator[Tab]:
-    """Formgrader's page of a student's notebook, as an instructor grades by hand."""
-    with server(it.course.root) as (address, token):
-        listed = f"{address}/formgrader/api/submitted_notebooks/{NAME}/{NAME}?token={token}"
-        with urllib.request.urlopen(listed, timeout=60) as answer:
+# What says that formgrader has filled in its page.
+SCORED = "document.querySelector('input.score')?.placeholder"
+
+
+def formgrader(
+    root: Path, browser: Any, assignment: str, notebook: str, students: Sequence[str]
+) -> Iterator[tuple[str, Tab]]:
+    """Formgrader's page of each student's notebook, as an instructor grades by hand."""
+    with server(root) as (address, token):
+        listed = f"{address}/formgrader/api/submitted_notebooks/{assignment}/{notebook}"
+        with urllib.request.urlopen(f"{listed}?token={token}", timeout=60) as answer:
             ids = {each["student"]: each["id"] for each in json.load(answer)}
-        # formgrader's own page does not remember who has logged in
-        page = f"{address}/login?token={token}&next=/formgrader/submissions/{ids[student]}/"
-        with opened(
-            it.browser, page, allowed=address, scripts={"mathjax": MATHJAX}, viewport=SIZE
-        ) as tab:
-            tab.page.wait_for_function("document.querySelector('input.score').placeholder != ''")
-            tab.page.locator("#Sigmoid").scroll_into_view_if_needed()
-            tab.page.evaluate("document.querySelector('#Sigmoid').scrollIntoView()")
-            tab.page.evaluate("window.scrollBy(0, -120)")
+        for student in students:
+            # formgrader's own page does not remember who has logged in
+            page = f"{address}/login?token={token}&next=/formgrader/submissions/{ids[student]}/"
+            scripts = {"mathjax": MATHJAX}
+            with opened(browser, page, allowed=address, scripts=scripts, viewport=SIZE) as tab:
+                yield student, tab
+
+
+@contextlib.contextmanager
+def by_hand(it: School, student: str) -> Iterator[Tab]:
+    """A hidden suite's results there."""
+    for _, tab in formgrader(it.course.root, it.browser, NAME, NAME, [student]):
+        tab.page.wait_for_function(SCORED)
+        tab.page.evaluate("document.querySelector('#Sigmoid').scrollIntoView()")
+        tab.page.evaluate("window.scrollBy(0, -120)")
+        yield tab
+
+
+@contextlib.contextmanager
+def report(it: School) -> Iterator[Tab]:
+    """The report on a made class of 300."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = made_class.make_class(Path(folder) / "course").course.root
+        replace(it, course=Course.load(root)).run("proctor.cli", "report", made_class.NAME)
+        page = root / "report" / f"{made_class.NAME}.html"
+        with opened(it.browser, page, viewport={**SIZE, "height": 1000}) as tab:
             yield tab
 
 
@@ -155,7 +177,8 @@ SHOTS: dict[str, Shot] = {
     "feedback-passed": lambda it: feedback(it, "passed"),
     "feedback-partly": lambda it: feedback(it, "partly"),
     "feedback-syntax": lambda it: feedback(it, "syntax"),
-    "formgrader": lambda it: formgrader(it, "partly"),
+    "formgrader": lambda it: by_hand(it, "partly"),
+    "report": report,
 }
 
 

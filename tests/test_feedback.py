@@ -31,7 +31,8 @@ from proctor.record.points import RESULTS, points, results
 from proctor.verdict import NotebookVerdict, TestResult
 from tests.attacks import corpus
 from tests.attacks.range import MAGIC, Range
-from tests.browser import needs_axe, opened
+from tests.browser import Tab, needs_axe, opened
+from tests.screenshots import SCORED, formgrader
 
 OTHERS = ("inputs-as-messages", "frames-in-a-call", "driver-source")
 HOSTILE = [attack for attack in corpus.attacks() if attack.group == "output"]
@@ -213,22 +214,28 @@ FINE = ("serious", "critical")
 def look(browser: Any, page: Path, axe: bool = False, **options: Any) -> list[str]:
     """What a page did that it must not do, poked at, and what people could not use of it."""
     with opened(browser, page, **options) as tab:
-        found = [
-            f"link {link.get_attribute('href')}"
-            for link in tab.page.locator("a[href^='javascript']").all()
-        ]
-        for name in ("b", "details", "img"):
-            for thing in tab.page.locator(f"#notebook {name}, main {name}").all()[:10]:
-                with contextlib.suppress(Exception):
-                    thing.dispatch_event("mouseover")
-        tab.page.wait_for_timeout(300)
-        if flag := tab.page.evaluate("window.attacked"):
-            found.append(f"window.attacked = {flag}")
+        found = poked(tab)
         if axe:
             tab.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
             found += tab.axe(*FINE)
             found += [f"asked for {address}" for address in tab.requests]
-        return found + tab.said
+        return found
+
+
+def poked(tab: Tab) -> list[str]:
+    """What of a student's is alive on a page."""
+    found = [
+        f"link {link.get_attribute('href')}"
+        for link in tab.page.locator("a[href^='javascript']").all()
+    ]
+    for name in ("b", "details", "img"):
+        for thing in tab.page.locator(f"#notebook {name}, main {name}").all()[:10]:
+            with contextlib.suppress(Exception):
+                thing.dispatch_event("mouseover")
+    tab.page.wait_for_timeout(300)
+    if flag := tab.page.evaluate("window.attacked"):
+        found.append(f"window.attacked = {flag}")
+    return found + tab.said
 
 
 def as_output(output: dict[str, Any]) -> dict[str, Any]:
@@ -282,6 +289,21 @@ class TestInTheBrowser:
     def test_nothing_of_a_student_is_alive(self, graded: Class, browser: Any) -> None:
         found = {name: look(browser, graded.page(name)) for name in STUDENTS}
         assert {name: seen for name, seen in found.items() if seen} == {}
+
+    def test_nothing_is_alive_in_formgrader(self, graded: Class, browser: Any) -> None:
+        course = graded.place.course
+        pages = formgrader(course, browser, "mini", "mini", [WRONG, *SCRIPTED])
+        found = {}
+        for name, tab in pages:
+            tab.page.wait_for_function(SCORED)
+            found[name] = poked(tab)
+        assert {*found} >= {*SCRIPTED}
+        assert {name: seen for name, seen in found.items() if seen} == {}
+
+    def test_in_formgrader_it_would_run(self, raw: Class, browser: Any) -> None:
+        """From the wrong side: the same notebooks, had nobody made them harmless."""
+        pages = formgrader(raw.place.course, browser, "mini", "mini", SCRIPTED)
+        assert [name for name, tab in pages if not poked(tab)] == []
 
     def test_the_page_itself_lets_nothing_run(self, raw: Class, browser: Any) -> None:
         """Should something alive come through all the same."""
