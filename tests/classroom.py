@@ -124,6 +124,8 @@ def submit(course: Course, student: str, assignment: str, found: dict[str, dict[
     folder.mkdir(parents=True, exist_ok=True)
     for name, notebook in found.items():
         (folder / f"{name}.ipynb").write_text(json.dumps(notebook))
+    for name, data in kept.beside(Course.load(ROOT), assignment).items():
+        (folder / name).write_bytes(data)
     return folder
 
 

@@ -229,6 +229,28 @@ def test_what_a_survey_says(assignment: Assignment) -> None:
     assert "again" in " ".join(page.to_do(again))
 
 
+def test_one_and_the_same_file_of_several_students(assignment: Assignment, run: Any) -> None:
+    """Only a file on which points rest: anybody may have a copy of another one."""
+    source = assignment.source / f"{NAME}.ipynb"
+    notebook = json.loads(source.read_text())
+    graded = next(each for each in notebook["cells"] if each["id"] == "Mean")
+    graded["metadata"]["tags"] = ["hand-in:w.npz"]
+    source.write_text(json.dumps(notebook))
+    for student, data in (("ada", b"1"), ("bob", b"1"), ("eve", b"2")):
+        folder = assignment.course.folder("submitted", student, NAME)
+        assert folder.exists()
+        (folder / "w.npz").write_bytes(data)
+        (folder / "common.csv").write_bytes(b"1,2")
+    found = gather.survey(Course.load(assignment.course.root).assignment(NAME))
+    assert [(name, [p.student.id for p in who]) for name, who in found.same] == [
+        ("w.npz", ["bob", "ada"])
+    ]
+    assert any("about w.npz" in each for each in page.to_do(found))
+    assert run(NAME, "--course", assignment.course.root)[0] == 0
+    text = (assignment.course.root / "report" / f"{NAME}.html").read_text()
+    assert "The same w.npz (2)" in text and "common.csv" not in text
+
+
 def test_what_was_given_is_no_sign_where_nbgraders_cells_are_all_that_is_known(
     assignment: Assignment,
 ) -> None:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from proctor.author import export
+from proctor.author.solutions import beside
 from proctor.course.course import Assignment
 from proctor.course.settings import delimiters, mark_scheme, setting
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
-from proctor.notebook.cells import DEMO, Cell, Notebook, nbgrader
+from proctor.notebook.cells import DEMO, HAND_IN, Cell, Notebook, is_file_name, nbgrader
 from proctor.notebook.template import Stubs, Submission, Template, read
 
 MOST = 3  # sentences of one kind; who mends these will see the others
@@ -74,12 +75,24 @@ def _misread(template: Template, config: Any) -> Iterator[str]:
         seen |= {name} if name else set()
         for begin, end in regions:
             yield from _unended(cell, begin, end)
+        yield from _misnamed(cell)
         strict = setting(config, "ClearSolutions", "enforce_metadata", True)
         if strict and stubs.begin in cell["source"] and not nbgrader(cell).get("solution"):
             yield (
                 f"cell '{name or cell['id']}': it holds {stubs.begin}, but is no cell that "
                 "students write. Say so in Create Assignment, or take the solution out."
             )
+
+
+def _misnamed(cell: Cell) -> Iterator[str]:
+    """Tags by which nobody would be asked for a file."""
+    meta, tags = nbgrader(cell), cell["metadata"].get("tags", [])
+    for tag in [tag for tag in tags if tag.startswith(HAND_IN)]:
+        name = meta.get("grade_id") or cell["id"]
+        if not meta.get("grade"):
+            yield f"cell '{name}': the tag {tag} belongs to a grade cell that needs the file."
+        elif not is_file_name(tag.removeprefix(HAND_IN)):
+            yield f"cell '{name}': the tag {tag} names no file, such as {HAND_IN}weights.npz does."
 
 
 def _unended(cell: Cell, begin: str, end: str) -> Iterator[str]:
@@ -131,7 +144,8 @@ def _notebook(template: Template, replaced: dict[str, str]) -> Notebook:
 
 def check_template(grader: Grader, template: Template) -> None:
     """Raise CourseError, naming cell and line, if the notebook would grade wrongly."""
-    files = grader.assignment.files
+    assignment = grader.assignment
+    files = {**beside(assignment.course, assignment.name), **assignment.files}
     where = f"{grader.assignment.source / template.name}.ipynb"
     if tagged := [
         nbgrader(cell)["grade_id"]

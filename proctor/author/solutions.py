@@ -20,6 +20,7 @@ from proctor.notebook.cells import Cell, Notebook, nbgrader
 from proctor.notebook.template import Stubs
 from proctor.verdict import Result
 
+Files = dict[str, bytes]  # by name
 Notebooks = dict[str, Notebook]  # by name
 
 
@@ -70,6 +71,14 @@ def kept(course: Course, assignment: str) -> list[Solution]:
     except (ValueError, TypeError) as error:
         reason = str(error).removeprefix("Solution.__init__() ")
         raise CourseError(f"{path}: {reason}. Mend it and try again.") from None
+
+
+def beside(course: Course, assignment: str) -> Files:
+    """What every solution hands in beside its notebooks, such as trained weights: the files of
+    tests/solutions/ASSIGNMENT/.
+    """
+    place = folder(course) / assignment
+    return {path.name: path.read_bytes() for path in sorted(place.glob("*")) if path.is_file()}
 
 
 def solved(found: Notebooks, solution: Solution, stubs: Stubs) -> Notebooks:
@@ -153,6 +162,8 @@ def try_all(assignment: Assignment) -> list[Trial]:
                 continue
             folders[solution] = Path(place, str(number))
             folders[solution].mkdir()
+            for name, data in beside(assignment.course, assignment.name).items():
+                Path(place, str(number), name).write_bytes(data)
             for name, notebook in made.items():
                 text = json.dumps(notebook)
                 Path(place, str(number), f"{name}.ipynb").write_text(text, encoding="utf-8")

@@ -23,7 +23,7 @@ from proctor.course.stack import Modules, own_stack
 from proctor.errors import CourseError, ProctorError, Rejected
 from proctor.grade import as_nbgrader
 from proctor.grade.runs import Runner
-from proctor.notebook.cells import HIDDEN, is_demo, is_skipped, nbgrader
+from proctor.notebook.cells import HIDDEN, is_demo, is_skipped, nbgrader, wanting, within
 from proctor.notebook.files import SubmissionFiles
 from proctor.notebook.template import GradeCell, Submission, Template
 from proctor.processes.frames import can_fork
@@ -127,7 +127,9 @@ class Grader:
             provided, templates = self.assignment.files, self.assignment.templates
             handed_in = SubmissionFiles.read(folder, [t.name for t in templates], provided)
             result.notes += handed_in.notes
-            files = {**handed_in.files, **provided}
+            cells = [cell for template in templates for cell in template.cells]
+            result.notes += wanting(cells, handed_in.files)
+            files = {**within(cells, handed_in.files), **provided}
             modules = own_stack(self.assignment, student) if self.own_stack else []
             rejections = []
             for template in templates:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from proctor.errors import Rejected
@@ -18,6 +19,8 @@ DEMO = "demo"  # the tag of cells that students run and grading does not
 HIDDEN = 'raise NotImplementedError("graded by hidden tests")'
 HIDDEN_TAG = "hidden-tests"  # of these cells in a release: nbgrader's Validate leaves them out
 JUDGES = "judges:"  # begins a tag of a grade cell: the answer beside which feedback shows its tests
+HAND_IN = "hand-in:"  # begins a tag of a grade cell: a file that its tests need
+MAX_HANDED_IN = 5 << 20  # bytes of such a file
 EXPORT = "export"  # the tag of cells that become a module of the course's package
 
 SKIP = "skip-execution"  # the tag by which Jupyter leaves a cell out
@@ -75,6 +78,52 @@ def judges(cell: Cell) -> str:
     tags = cell["metadata"].get("tags")
     named = [tag for tag in tags if str(tag).startswith(JUDGES)] if isinstance(tags, list) else []
     return str(named[0]).removeprefix(JUDGES) if named else ""
+
+
+def hand_ins(cell: Cell) -> list[str]:
+    """The files that students hand in beside the notebook and a grade cell's tests need, such as
+    the weights of a trained model, as the instructor has named them by tags.
+    """
+    tags = cell["metadata"].get("tags")
+    named = [str(tag) for tag in tags] if isinstance(tags, list) and nbgrader(cell) else []
+    found = [tag.removeprefix(HAND_IN) for tag in named if tag.startswith(HAND_IN)]
+    return [name for name in found if is_file_name(name)]
+
+
+def is_file_name(name: str) -> bool:
+    """Whether it names a file beside a notebook, and nothing else."""
+    return re.fullmatch(r"\w[\w-]{0,60}(\.\w{1,10}){1,2}", name, re.ASCII) is not None
+
+
+def wanting(cells: Iterable[Cell], files: Mapping[str, bytes]) -> Iterator[str]:
+    """What is to be said of the files that points rest on and that are not among `files`, or are
+    too large.
+    """
+    resting: dict[str, list[Cell]] = {}
+    for cell in cells:
+        for name in hand_ins(cell):
+            resting.setdefault(name, []).append(cell)
+    for name, on_it in resting.items():
+        size = len(files.get(name, b""))
+        if 0 < size <= MAX_HANDED_IN:
+            continue
+        wrong = "is missing"
+        if name in files:
+            limit = MAX_HANDED_IN >> 20
+            wrong = f"has {size / (1 << 20):.1f} MB, at most {limit} count" if size else "is empty"
+        points = sum(float(nbgrader(cell).get("points", 0)) for cell in on_it)
+        cells_of = ", ".join(nbgrader(cell)["grade_id"] for cell in on_it)
+        yield f"{name} {wrong}: {points:g} points rest on it ({cells_of})"
+
+
+def within(cells: Iterable[Cell], files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files without those that points rest on and that are too large."""
+    named = {name for cell in cells for name in hand_ins(cell)}
+    return {
+        name: data
+        for name, data in files.items()
+        if name not in named or len(data) <= MAX_HANDED_IN
+    }
 
 
 def is_skipped(cell: Cell) -> bool:

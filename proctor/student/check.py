@@ -28,7 +28,7 @@ from proctor.course.course import Assignment, Course
 from proctor.course.packages import installed, module_name
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
-from proctor.notebook.cells import HIDDEN, headings, is_demo, nbgrader
+from proctor.notebook.cells import HIDDEN, headings, is_demo, nbgrader, wanting
 from proctor.notebook.files import SubmissionFiles, fetch
 from proctor.notebook.label import Label
 from proctor.notebook.template import GradeCell, Submission, Template, read
@@ -205,6 +205,7 @@ def check(
             template, submission, "check", beside.files, 0, desk.earlier
         )
     verdict.notes[:0] = beside.notes
+    verdict.notes += [f"{said}." for said in wanting(desk.whole.cells, beside.files)]
     return found(desk, submission, verdict)
 
 

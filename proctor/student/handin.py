@@ -4,10 +4,11 @@ beside them. The same is found again in an archive, and in a course's submitted/
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from proctor.author.export import is_ours
 from proctor.course.packages import NUMBERED
 from proctor.errors import CourseError, Rejected
 from proctor.notebook.archive import unpack
-from proctor.notebook.cells import MAX_BYTES, Notebook, parse, python_metadata
+from proctor.notebook.cells import MAX_BYTES, Cell, Notebook, hand_ins, parse, python_metadata
 from proctor.notebook.files import CACHES, SubmissionFiles, fetch
 from proctor.notebook.label import Label, grade_ids
 
@@ -91,12 +92,20 @@ def read(path: Path, assignment: str = "") -> Handin:
             f"{path.name} holds no cell that is graded. Is it the notebook that you were given?"
         )
     if not _is_folder_of(path.parent, item.assignment):
-        return Handin(item.assignment, path.parent, {item.name: item}, {}, whole=False)
+        files = dict(_named(path.parent, item.notebook["cells"]))
+        return Handin(item.assignment, path.parent, {item.name: item}, files, whole=False)
     try:
         handin = _folder(path.parent, item.assignment, item)
     except Rejected as error:
         raise Rejected(f"Beside {path.name}: {error}") from None
     return replace(handin, folder=path.parent)
+
+
+def _named(folder: Path, cells: Iterable[Cell]) -> Iterator[tuple[str, bytes]]:
+    """The files of a folder that a notebook's grade cells name."""
+    for name in {name for cell in cells for name in hand_ins(cell)}:
+        with contextlib.suppress(Rejected):
+            yield name, fetch(folder / name)
 
 
 def is_archive(data: bytes) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from proctor.errors import CourseError, ProctorError
 from proctor.notebook.archive import comment, packed, write_whole
-from proctor.notebook.cells import Cell, checksum, is_locked, nbgrader
+from proctor.notebook.cells import Cell, checksum, is_locked, nbgrader, wanting
 from proctor.notebook.label import Label
 from proctor.student.handin import Handin, Item, plain
 from proctor.student.receipt import Receipt, receipt_name
@@ -44,6 +44,8 @@ def examine(handin: Handin) -> list[Finding]:
     found = [Finding(note) for note in handin.notes]
     if handin.missing:
         found.append(Finding(f"missing: {', '.join(handin.missing)}", warning=True))
+    cells = [cell for item in handin.items.values() for cell in item.notebook["cells"]]
+    found += [Finding(said, warning=True) for said in wanting(cells, handin.files)]
     for item in handin.items.values():
         found += _names(item)
         found += _saved(item)

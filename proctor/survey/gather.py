@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
 from proctor.course.course import Assignment, Course
 from proctor.errors import Rejected
+from proctor.notebook.cells import hand_ins
 from proctor.notebook.template import Stubs, Template, read
 from proctor.record.roster import Gradable, Participant, reading
 from proctor.record.store import Store
@@ -15,6 +17,8 @@ from proctor.report.remarks import misconceptions
 from proctor.survey import similar
 from proctor.survey.items import Analysis, analyse
 
+# Who handed in a file of this name and of this hash.
+Owners = dict[tuple[str, str], list[Participant]]
 Watch = Callable[[str, int, int], None]  # what is done, and how many of how many steps
 
 # A submission that passes so much of the visible checks and so little of the hidden tests fits
@@ -35,6 +39,7 @@ class Survey:
     changed: Sequence[Participant]  # handed in anew since they were graded
     codes: Mapping[str, str]  # each student's own code
     pairs: Sequence[similar.Pair]
+    same: Sequence[tuple[str, Sequence[Participant]]]  # a file that points rest on, and who has it
 
     def having(self, *states: str) -> list[Participant]:
         return [each for each in self.participants if each.state in states]
@@ -54,7 +59,7 @@ def survey(assignment: Assignment, watch: Watch = lambda *_: None) -> Survey:
         found = roster.assignment(assignment.name)
         participants = roster.participants(found)
     counted = misconceptions([each.result for each in participants if each.result]).most_common()
-    codes, changed = _submissions(assignment, participants, watch)
+    codes, owners, changed = _submissions(assignment, participants, watch)
     given: list[Template] = [*assignment.templates]
     if any(template.in_process for template in given):  # they have nbgrader's own cells only
         stubs = Stubs.of(assignment.course.config)
@@ -70,6 +75,7 @@ def survey(assignment: Assignment, watch: Watch = lambda *_: None) -> Survey:
         changed,
         codes,
         similar.pairs(codes, released, lambda *done: watch("comparing", *done)),
+        [(name, who) for (name, _), who in sorted(owners.items()) if len(who) > 1],
     )
 
 
@@ -93,12 +99,16 @@ def suspicious(participant: Participant, assignment: Gradable) -> bool:
 
 def _submissions(
     assignment: Assignment, participants: Sequence[Participant], watch: Watch
-) -> tuple[dict[str, str], list[Participant]]:
-    """Each student's own code, and whose submission is no longer the one that was graded."""
+) -> tuple[dict[str, str], Owners, list[Participant]]:
+    """Each student's own code, who handed in which file beside it, and whose submission is no
+    longer the one that was graded.
+    """
     store = Store(assignment)
     submitted = {*assignment.course.students(assignment.name)}
     there = [each for each in participants if each.student.id in submitted]
+    named = {name for t in assignment.templates for cell in t.cells for name in hand_ins(cell)}
     codes, changed = {}, []
+    owners: Owners = {}
     for done, each in enumerate(there, 1):
         name = each.student.id
         files = store.read(assignment.course.folder("submitted", name, assignment.name))
@@ -110,12 +120,15 @@ def _submissions(
                 continue
             own.append(similar.own_code(template, submission))
         codes[name] = "\n\n".join(filter(None, own))
+        for file in named & {*files.files}:
+            found = file, hashlib.sha256(files.files[file]).hexdigest()
+            owners.setdefault(found, []).append(each)
         # a result on the student's own stack depends on more than this submission
         kept = each.kept
         if kept and kept.key and not kept.result.stack and kept.key != store.key(files, []):
             changed.append(each)
         watch("reading", done, len(there))
-    return codes, changed
+    return codes, owners, changed
 
 
 @dataclass(frozen=True)

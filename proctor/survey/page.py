@@ -90,6 +90,8 @@ def to_do(survey: Survey) -> list[str]:
     if survey.suspicious:
         them = _people(survey.suspicious)
         found.append(f"Read what {them} wrote: it fits the visible checks only.")
+    for file, owners in survey.same:
+        found.append(f"Ask {_people(owners)} about {file}: they handed in one and the same file.")
     if survey.pairs:
         many = "a pair" if len(survey.pairs) == 1 else f"{len(survey.pairs)} pairs"
         found.append(f"Compare {many} of submissions that are nearly the same.")
