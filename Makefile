@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-nbgrader test-hub lint mutants stacks steady fuzz bench axe screenshots wheel site test-site clean
+.PHONY: help demo test quick test-nbgrader test-hub lint mutants solutions stacks steady fuzz bench axe screenshots wheel site test-site clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-hub  a JupyterHub with real accounts, walked through in a browser (as root)'
 	@echo 'make lint     the checks of the first kinds only'
 	@echo 'make mutants  the share of broken reference solutions that the hidden suites catch'
+	@echo 'make solutions  all kept solutions: right ones earn everything, wrong ones lose what is said'
 	@echo 'make stacks   every right solution under all later assignments, on its own modules'
 	@echo 'make steady   1,000 gradings of right solutions on fresh inputs: none loses a point'
 	@echo 'make fuzz     10,000 malformed notebooks: each is graded or rejected, none is a crash'
@@ -108,6 +109,10 @@ bench: $(READY)
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants
+
+solutions: $(READY)
+	@failed=; for name in $(notdir $(wildcard source/*)); do echo "$$name"; \
+	  $(BIN)/proctor try "$$name" || failed=1; done; test -z "$$failed"
 
 stacks: $(READY)
 	$(BIN)/python -m tests.stacks
