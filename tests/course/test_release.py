@@ -28,6 +28,8 @@ STUBS = {"# YOUR CODE HERE", "raise NotImplementedError()", "*Your answer here.*
 NAMES = [(name, book.name) for name in ASSIGNMENTS for book in notebooks(name)]
 each_notebook = pytest.mark.parametrize(("assignment", "notebook"), NAMES)
 each_assignment = pytest.mark.parametrize("assignment", ASSIGNMENTS)
+# Released by formgrader's button, too: one with several notebooks, and the last.
+BUTTONED = sorted({"05_autograd", ASSIGNMENTS[-1]})
 
 
 def environment() -> dict[str, str]:
@@ -36,7 +38,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "JUPYTER_PLATFORM_DIRS": "1"}
 
 
-# What formgrader's button does, for all assignments in one process.
+# What formgrader's button does, for several assignments in one process.
 BUTTON = """
 import json, sys
 from nbgrader.apps import NbGraderAPI
@@ -53,7 +55,7 @@ Clone = tuple[Path, dict[str, str]]
 
 def clone(place: Path) -> None:
     """The course's files, in a folder of their own."""
-    for name in ("source", "tests/hidden", "tinytorch", "nbgrader_config.py"):
+    for name in ("source", "tests/hidden", "tests/solutions", "tinytorch", "nbgrader_config.py"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / name, place / name)
@@ -74,9 +76,9 @@ def by_command(place: Path) -> dict[str, str]:
 
 
 def by_button(place: Path) -> dict[str, str]:
-    """Release all assignments as formgrader does; what went wrong, by name."""
-    done = python(place, "-c", BUTTON, *ASSIGNMENTS)
-    return json.loads(done.stdout) if done.stdout else dict.fromkeys(ASSIGNMENTS, done.stderr)
+    """Release some assignments as formgrader does; what went wrong, by name."""
+    done = python(place, "-c", BUTTON, *BUTTONED)
+    return json.loads(done.stdout) if done.stdout else dict.fromkeys(BUTTONED, done.stderr)
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +103,7 @@ def run(path: Path) -> nbformat.NotebookNode:
     """The notebook with the outputs that it has when run from top to bottom, errors among them."""
     book = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(path.parent)}}
-    client = nbclient.NotebookClient(book, timeout=120, allow_errors=True, resources=where)
+    client = nbclient.NotebookClient(book, timeout=600, allow_errors=True, resources=where)
     return client.execute(env={**environment(), "OPENBLAS_NUM_THREADS": "1"})
 
 
@@ -211,7 +213,7 @@ def unowed(run: nbformat.NotebookNode) -> list[str]:
 
 @each_assignment
 def test_it_can_be_released(clones: list[Clone], assignment: str) -> None:
-    for place, said in clones:
+    for place, said in [(place, said) for place, said in clones if assignment in said]:
         assert not said[assignment], said[assignment][-3000:]
         made = {path.name for path in (place / "release" / assignment).iterdir()}
         assert made == {path.name for path in (ROOT / "source" / assignment).iterdir()}
@@ -239,7 +241,7 @@ def test_every_solution_becomes_a_stub(released: Path, assignment: str, notebook
         assert cell.raw.get("outputs", []) == []
 
 
-@each_assignment
+@pytest.mark.parametrize("assignment", BUTTONED)
 def test_the_same_source_gives_the_same_bytes(clones: list[Clone], assignment: str) -> None:
     one, other = (
         {path.name: path.read_bytes() for path in (place / "release" / assignment).iterdir()}
