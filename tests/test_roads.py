@@ -6,6 +6,7 @@ Release, fetch, submit, collect, autograde (and once more with `proctor grade`),
 from __future__ import annotations
 
 import copy
+import csv
 import json
 import os
 import re
@@ -333,6 +334,24 @@ def test_feedback_holds_points_and_messages(circle: Circle, student: str) -> Non
     if student == "half_done":  # as it was graded by hand
         assert "Your instructor has set the points: 11 of 6. The tests gave" in plain
         assert "Extra credit: 2 points." in plain
+
+
+def test_the_five_commands_that_the_page_begins_with(tmp_path: Path) -> None:
+    text = (classroom.ROOT / "docs" / "instructors.md").read_text()
+    first = re.search(r"\n\n((?:    \S.*\n)+)\n", text)
+    assert first
+    it = Circle(tmp_path)
+    course = classroom.scratch_course(it.course)
+    for student, found in (("ada", classroom.solved(NAME)), ("bob", classroom.blank(NAME))):
+        classroom.submit(course, student, NAME, found)
+    commands = [line.strip() for line in first[1].splitlines()]
+    assert len(commands) == 5
+    for command in commands:
+        it.run(command, it.course, *command.split())
+    rows = {row["student_id"]: row for row in csv.DictReader((it.course / "grades.csv").open())}
+    assert (rows["ada"]["score"], rows["bob"]["score"]) == ("95.0", "0.0")
+    for place in (f"release/{NAME}", f"feedback/ada/{NAME}", "report"):
+        assert any((it.course / place).iterdir())
 
 
 def unescaped(page: str) -> str:
