@@ -20,15 +20,7 @@ from proctor.notebook.template import Stubs
 from proctor.verdict import Result
 
 ROOT = Path(__file__).resolve().parent.parent
-ASSIGNMENTS = [
-    "01_tensor",
-    "02_activations",
-    "03_layers",
-    "04_losses",
-    "05_autograd",
-    "06_optimizers",
-    "07_training",
-]
+ASSIGNMENTS = [*Course.load(ROOT).assignments]
 
 
 def solutions(assignment: str) -> list[Solution]:
