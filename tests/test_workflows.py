@@ -15,6 +15,9 @@ import pytest
 import yaml
 
 from tests import classroom
+from tests.test_check import as_exported
+from tests.test_check import hand_in as desk_of
+from tests.test_grading import NAME
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted(
@@ -239,6 +242,69 @@ class TestFetch:
         done = self.fetch(course, f"bob,file:///nowhere\n{row}\n")
         assert done.returncode != 0 and said in done.stderr and "bob" not in done.stderr
         assert not (course.root / "submitted").exists()
+
+
+class TestCheck:
+    """What a student's own repository runs: visible checks only."""
+
+    def check(self, desk: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        shutil.copy(ROOT / "deploy/student/check.sh", desk)
+        return run("bash", "check.sh", *words, cwd=desk, **{"GITHUB_ACTIONS": "", **variables})
+
+    def test_all_that_can_be_checked_passes(self, tmp_path: Path) -> None:
+        notebook = desk_of(tmp_path / NAME)
+        as_exported(notebook.parent)
+        (tmp_path / "play.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4}')
+        summary = tmp_path / "summary.md"
+        summary.write_text("What was there before.\n")
+        on_github = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+        done = self.check(tmp_path, **on_github)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 of 2" in done.stdout and "::" not in done.stdout
+        written = sorted(path for path in tmp_path.glob("results/**/*") if path.is_file())
+        assert [path.name for path in written] == [f"{NAME}.md", f"{NAME}.xml"]
+        [suite] = ElementTree.parse(written[1]).getroot()
+        assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "0", "0")
+        before, told = summary.read_text().split("\n", 1)
+        assert before == "What was there before."
+        assert "| visible checks | 4 / 4 | graded |" in told and "hidden tests look closer" in told
+
+    def test_what_fails_stops_no_other_and_is_told_in_each_way(self, tmp_path: Path) -> None:
+        (tmp_path / "a.ipynb").write_text('{"cells": [{"metadata": {"grade": true')
+        notebook = desk_of(tmp_path / "b b", blank=True)
+        as_exported(notebook.parent)
+        done = self.check(tmp_path, GITHUB_ACTIONS="true")
+        assert done.returncode == 1
+        assert "a.ipynb: The file is not a notebook: it is no valid JSON." in done.stderr
+        said = [line for line in done.stdout.splitlines() if line.startswith("::warning ")]
+        titles = [line.split("::")[1] for line in said]
+        assert titles == [
+            "warning title=a%2C visible checks",
+            f"warning title={NAME}%2C visible checks%3A check_total",
+            f"warning title={NAME}%2C visible checks%3A check_mean",
+        ]
+        [broken] = ElementTree.parse(tmp_path / "results/a.xml").getroot()
+        assert broken.get("errors") == "1"
+        [suite] = ElementTree.parse(tmp_path / f"results/b b/{NAME}.xml").getroot()
+        assert (suite.get("tests"), suite.get("failures")) == ("2", "2")
+        told = (tmp_path / f"results/b b/{NAME}.md").read_text()
+        assert "- Next: " in told and "- failed: check\\_mean: " in told
+        log = self.check(tmp_path, f"b b/{NAME}.ipynb").stdout
+        assert "::warning" not in log and "not yet" in log
+
+    def test_where_there_is_nothing_to_check_it_says_so(self, tmp_path: Path) -> None:
+        done = self.check(tmp_path)
+        assert (done.returncode, "no notebook with checks" in done.stderr) == (2, True)
+        (tmp_path / "play.ipynb").write_text("{}")
+        assert self.check(tmp_path).returncode == 2
+
+    def test_proctor_is_installed_from_what_the_course_hands_out(self, tmp_path: Path) -> None:
+        program(tmp_path / "bin/python3", 'echo "python3 $*"; exit 7')
+        path = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin"}
+        done = self.check(tmp_path, PROCTOR="https://course.example/proctor.whl", **path)
+        assert done.returncode == 7
+        assert done.stdout == "python3 -m pip install --quiet https://course.example/proctor.whl\n"
+        assert "Set PROCTOR to the address" in self.check(tmp_path, PROCTOR="", **path).stderr
 
 
 class TestMake:
