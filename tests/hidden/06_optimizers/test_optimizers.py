@@ -370,8 +370,8 @@ def as_torch(student, kind, options, name, rates=None, given=None):
 def stepped(kind, starts, rows, rate, clear, plain, resumed=False, shift=0.0):
     """What becomes of parameters, of the arrays that they held, and of gradients.
 
-    Returns copies of the arrays after each step; the arrays held at first, as they are at the end;
-    the gradients after each step, and if `clear` after zero_grad; what t was, at first and after each
+    Returns copies of the arrays after each step; those held at first, as they are at the end; the
+    gradients after each step, and if `clear` after zero_grad; what t was, at first and after each
     step; whether each parameter is marked. If `plain`, `update` is one that rolls and shrinks, in a
     class of our own if there is none of that name. `resumed` as for `walked`.
     Before the last step somebody else moves all parameters by `shift`; before zero_grad, somebody
