@@ -13,6 +13,7 @@ from .three_other_ways import GradTensor, GradientTape, grad, value_and_grad
 from .optimizers import Adam, AdamW, SGD, cosine_schedule
 from .training import Trainer, clip_grad_norm, load_checkpoint, save_checkpoint
 from .dataloader import DataLoader, Dataset, Subset, TensorDataset
+from .tokenization import BPETokenizer, CharTokenizer
 
 __all__ = [
     "Tensor",
@@ -52,4 +53,6 @@ __all__ = [
     "Dataset",
     "Subset",
     "TensorDataset",
+    "BPETokenizer",
+    "CharTokenizer",
 ]
