@@ -288,7 +288,7 @@ class TestMerge:
             right = merged(ids, pair, new)
             backwards = merged(ids[::-1], pair, new)[::-1]
             symptom(FROM_THE_RIGHT, found == backwards != right)
-            symptom(USED_TWICE, found.count(new) > right.count(new))
+            symptom(USED_TWICE, new in found and len(found) == len(ids))
             assert found == right
 
     @pytest.mark.points(1.5)
@@ -611,7 +611,7 @@ class TestEncode:
                 symptom(DROPPED, told == bytes(ids).decode(errors="ignore"))
                 assert told == bytes(ids).decode(errors="replace")
 
-        with recognise(RAISES, UnicodeDecodeError):
+        with recognise(RAISES, ValueError):
             either_way(student, check, "ab", 256, (), lists)
 
 
@@ -689,17 +689,18 @@ class TestWhole:
         jobs = [
             (texts[0], texts[1], 270),
             (everything, texts[0], 280),
-            (texts[0], everything, 0),
+            ("äöü", everything, 0),
             (everything, "xyz", 262),
         ]
         describe_input("four tokenizers, each trained twice, and all used afterwards")
         told = side_by_side(student, jobs, texts)
-        for (_, second, size), (count, ids, back) in zip(jobs, told, strict=True):
+        for (first, second, size), (count, ids, back) in zip(jobs, told, strict=True):
             assert back == texts
             if size:
                 known = reference.BPETokenizer().train(second, size)
-                symptom(OVERWRITTEN, count > known.vocab_size)
-                symptom(SHARED, count != known.vocab_size)
+                before = reference.BPETokenizer().train(first, size)
+                symptom(OVERWRITTEN, ids == [before.encode(text) for text in texts])
+                assert count == known.vocab_size
                 assert ids == [known.encode(text) for text in texts]
             else:
                 assert count == len(set(second))
