@@ -17,7 +17,6 @@ from proctor.testing import (
     Misconception,
     any_passes,
     describe_input,
-    recognise,
     run_in_worker,
     symptom,
 )
@@ -424,13 +423,14 @@ def right_merges(student, *jobs):
         jobs, trained(student, LENT, list(jobs)), strict=True
     ):
         merges, last = learned(text, size)
-        for slip, misconception in SLIPS.items():
-            other, others_ids = learned(text, size, slip)
-            if other != merges:
-                symptom(misconception, found == other if found is not None else ids == others_ids)
         symptom(ONE_MORE, vocab > size)
-        assert vocab == 256 + len(merges)
-        assert (found == merges) if found is not None else (ids == last)
+        same = (found, ids)[found is None] == (merges, last)[found is None]
+        if same and vocab == 256 + len(merges):
+            continue
+        for slip, misconception in SLIPS.items():
+            other = learned(text, size, slip)
+            symptom(misconception, (found, ids)[found is None] == other[found is None])
+        raise AssertionError("other merges")
 
 
 class TestTrain:
@@ -491,8 +491,17 @@ class TestTrain:
 
 @run_in_worker
 def tokenized(merges, train_on, size, texts, lists, lent):
-    """The ids of texts, and the texts of ids; with `lent`, merges and helpers are given."""
+    """The ids of texts, and the texts of ids (None where bytes are no text).
+
+    With `lent`, merges and helpers are given.
+    """
     import numpy as np
+
+    def read(tokenizer, ids):
+        try:
+            return tokenizer.decode(ids)
+        except UnicodeDecodeError:
+            return None
 
     names = globals()
     own = {name: names[name] for name in ("count_pairs", "merge") if name in names}
@@ -504,8 +513,8 @@ def tokenized(merges, train_on, size, texts, lists, lent):
         else:
             tokenizer.train(train_on, size)
         ids = [tokenizer.encode(text) for text in texts]
-        found = [tokenizer.decode(each) for each in lists]
-        again = [tokenizer.decode(np.array(each, int)) for each in lists]
+        found = [read(tokenizer, each) for each in lists]
+        again = [read(tokenizer, np.array(each, int)) for each in lists]
     finally:
         if lent:
             for name in ("count_pairs", "merge"):
@@ -555,17 +564,19 @@ class TestEncode:
     @pytest.mark.points(4)
     def test_order_of_merges(self, student, rng):
         """encode makes the merges in the order in which they were learned, wherever they fit."""
-        text = drawn(rng)
-        others = [drawn(rng, 80), "", "q", drawn(rng, 80) + "é愛", scribbled(rng, 60, "abcth e")]
+        a, b, c, d = rng.choice(list("ADEGHKMNUVXYZ"), 4, replace=False)
+        # (b, c) is merged before (a, b), and that before (c, d); the longest piece of abc is ab
+        text = drawn(rng) + f"{b}{c}".join("23456789" * 4)
+        text += f"{a}{b}".join("23456789" * 3) + f"{c}{d}".join("23456789" * 2)
+        others = [a + b + c, (a + b) * 2 + c, b + c + d, "", "q", drawn(rng, 80) + "é愛"]
         describe_input("texts that were not trained on, with 40 merges")
 
         def check(merges, found, _, __):
-            for ids, other in zip(found, others, strict=True):
-                right = encoded(other, merges)
-                for slip, misconception in (("longest", LONGEST), ("backwards", BACKWARDS)):
-                    wrong = encoded(other, merges, slip)
-                    symptom(misconception, ids == wrong != right)
-                assert ids == right and all(type(each) is int for each in ids)
+            right = [encoded(other, merges) for other in others]
+            for slip, misconception in (("longest", LONGEST), ("backwards", BACKWARDS)):
+                symptom(misconception, found == [encoded(o, merges, slip) for o in others] != right)
+            assert found == right
+            assert all(type(each) is int for ids in found for each in ids)
 
         either_way(student, check, text, 296, others)
 
@@ -585,7 +596,7 @@ class TestEncode:
         """decode joins the bytes of all ids, a list or an array, and reads them as UTF-8."""
         text = scribbled(rng, 150, "äöж愛語\U0001f600 a")
         merges, _ = learned(text, 290)
-        others = [scribbled(rng, 30, "äöж愛語\U0001f600 a") for _ in range(4)] + ["", "a"]
+        others = [scribbled(rng, 30, "äöж愛語\U0001f600 aéñя") for _ in range(4)] + ["", "a"]
         lists = [encoded(other, merges) for other in others]
         describe_input("ids of which several make one character")
 
@@ -608,11 +619,11 @@ class TestEncode:
 
         def check(_, __, found, ___):
             for ids, told in zip(lists, found, strict=True):
+                symptom(RAISES, told is None)
                 symptom(DROPPED, told == bytes(ids).decode(errors="ignore"))
                 assert told == bytes(ids).decode(errors="replace")
 
-        with recognise(RAISES, ValueError):
-            either_way(student, check, "ab", 256, (), lists)
+        either_way(student, check, "ab", 256, (), lists)
 
 
 # Puzzles.
