@@ -29,7 +29,7 @@ class TensorDataset(Dataset):
     def __init__(self, *arrays):
         arrays = [each.data if isinstance(each, Tensor) else np.asarray(each) for each in arrays]
         if len({len(each) for each in arrays}) != 1:
-            raise ValueError(f"arrays of one length are needed, not {[len(each) for each in arrays]}")
+            raise ValueError(f"one length is needed, not {[len(each) for each in arrays]}")
         self.arrays = arrays
 
     def __len__(self):

@@ -3,6 +3,8 @@
 Exported from source/10_tokenization/10_tokenization.ipynb by `proctor export`; edit the notebook.
 """
 
+from itertools import pairwise
+
 __all__ = ["BPETokenizer", "CharTokenizer"]
 
 
@@ -34,7 +36,7 @@ class CharTokenizer:
 def count_pairs(ids):
     """How often each pair of neighbours comes in a list of ids: a dict, in order of appearance."""
     counts = {}
-    for pair in zip(ids, ids[1:]):
+    for pair in pairwise(ids):
         counts[pair] = counts.get(pair, 0) + 1
     return counts
 
