@@ -12,6 +12,8 @@ from .drawing import draw
 from .three_other_ways import GradTensor, GradientTape, grad, value_and_grad
 from .optimizers import Adam, AdamW, SGD, cosine_schedule
 from .training import Trainer, clip_grad_norm, load_checkpoint, save_checkpoint
+from .dataloader import DataLoader, Dataset, Subset, TensorDataset
+from .tokenization import BPETokenizer, CharTokenizer
 
 __all__ = [
     "Tensor",
@@ -47,4 +49,10 @@ __all__ = [
     "clip_grad_norm",
     "load_checkpoint",
     "save_checkpoint",
+    "DataLoader",
+    "Dataset",
+    "Subset",
+    "TensorDataset",
+    "BPETokenizer",
+    "CharTokenizer",
 ]

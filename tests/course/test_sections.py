@@ -75,6 +75,24 @@ OWN["07_training"] = {
     "save": {"Resume", "Safe"},
     "load": {"Resume", "Safe"},
 }
+OWN["08_dataloader"] = {
+    "tensor_dataset": {"TensorDataset"},
+    "subset": {"Subset"},
+    "balanced": {"Balanced"},
+    "collate": {"Collate"},
+    "loader": {"Order", "Again"},
+    "breaks_it": {"Bug"},
+}
+OWN["10_tokenization"] = {
+    "char": {"Char"},
+    "count_pairs": {"Pairs"},
+    "merge": {"Merge"},
+    "train": {"Train"},
+    "encode": {"Encode"},
+    "decode": {"Encode"},
+    "one_token": {"OneToken"},
+    "breaks_it": {"Bug"},
+}
 SECTIONS = [(name, section) for name, sections in OWN.items() for section in sections]
 BROKEN = {
     "left blank": lambda stub: stub,
