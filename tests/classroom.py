@@ -28,6 +28,7 @@ ASSIGNMENTS = [
     "05_autograd",
     "06_optimizers",
     "07_training",
+    "09_spatial",
 ]
 
 
