@@ -82,11 +82,16 @@ def read_arrays(path):
             raise ValueError(f"{path} is damaged, or holds no weights: {error}") from error
 
 
+def plain(shape):
+    """A shape without axes of length 1: a bias of shape (8,) is one of shape (8, 1), too."""
+    return tuple(length for length in shape if length != 1)
+
+
 def load_weights(path, model):
     """Give `model` what `save_weights` wrote; it must be built as the one that was saved.
 
-    Each parameter keeps its dtype. Raises ValueError, and changes nothing, if the file is damaged
-    or another model's; an array that a module has not set yet is no reason.
+    Each parameter keeps its shape and dtype. Raises ValueError, and changes nothing, if the file is
+    damaged or another model's; an array that a module has not set yet is no reason.
     """
     saved, modules = read_arrays(path), modules_by_name(model)
     weights = weights_by_name(modules)
@@ -95,7 +100,7 @@ def load_weights(path, model):
         if name not in saved:
             raise ValueError(f"{path} is of another model: it has no {name}, and this one has")
         if name in weights:
-            if saved[name].shape != weights[name].shape:
+            if plain(saved[name].shape) != plain(weights[name].shape):
                 shapes = f"{saved[name].shape} there and {weights[name].shape} here"
                 raise ValueError(f"{path} is of another model: {name} is {shapes}")
             if saved[name].dtype.kind not in NUMBERS:
@@ -108,7 +113,9 @@ def load_weights(path, model):
             raise ValueError(f"{path} is of another model: it has {name}, and this one has not")
     for name, array in saved.items():
         if isinstance(weights.get(name), Tensor):
-            weights[name].data = array.astype(weights[name].dtype)
+            tensor = weights[name]
+            tensor.data = array.reshape(tensor.shape).astype(tensor.dtype)
         else:
             place, _, attribute = name.rpartition(".")
-            setattr(modules[place], attribute, array)
+            shape = weights[name].shape if name in weights else array.shape
+            setattr(modules[place], attribute, array.reshape(shape))

@@ -92,6 +92,18 @@ def test_a_model_comes_back_where_other_layers_stand(tmp_path: Path) -> None:
     assert second.again is second.scales[0]
 
 
+def test_axes_of_length_1_do_not_count(tmp_path: Path) -> None:
+    first, second = made(1), made(2)
+    for model, shape in ((first, (4, 1)), (second, (1, 4))):
+        for tensor in model.parameters():
+            tensor.data = tensor.data.reshape(shape if tensor.shape == (4,) else tensor.shape)
+    tt.save_weights(tmp_path / "column.npz", first)
+    tt.load_weights(tmp_path / "column.npz", second)
+    assert {p.shape for p in second.parameters()} >= {(1, 4)}
+    for p, other in zip(second.parameters(), first.parameters(), strict=True):
+        assert np.array_equal(p.data.ravel(), other.data.ravel())
+
+
 def test_half_precision_comes_back_in_the_models_dtype(tmp_path: Path) -> None:
     first, second = made(1), made(2)
     for tensor in first.parameters():

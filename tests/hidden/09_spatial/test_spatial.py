@@ -946,7 +946,7 @@ class TestBatchNorm:
 
     @pytest.mark.points(1.5)
     def test_gradients(self, student, rng):
-        """In training gradients flow to all three, to the pictures also through mean and variance."""
+        """In training gradients flow to all three, to pictures through mean and variance, too."""
         cases = [norm_case(rng, *shape, grads=True) for shape in SHAPES]
         for case, seen in zip(cases, answered(student, cases), strict=True):
             x, weight = case["x"][0], case["values"]["weight"][:, None, None]
