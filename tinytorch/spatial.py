@@ -61,10 +61,11 @@ class Conv2d(Module):
         """x: Tensor (N, in_channels, H, W). Returns a Tensor (N, out_channels, OH, OW)."""
         patches = windows(x, self.kernel_size, self.stride, self.padding)
         n, c, k, _, rows, columns = patches.shape
-        weight = self.weight.reshape(-1, c * k * k)
+        out = self.weight.shape[0]
+        weight = self.weight.reshape(out, c * k * k)
         y = weight @ patches.reshape(n, c * k * k, rows * columns)
         y = y if self.bias is None else y + self.bias
-        return y.reshape(n, -1, rows, columns)
+        return y.reshape(n, out, rows, columns)
 
 
 class Pool2d(Module):

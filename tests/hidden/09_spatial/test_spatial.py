@@ -1213,6 +1213,17 @@ def learned(images, classes, seed, probe):
     return model(tt.Tensor(np.array(probe))).data
 
 
+@run_in_worker
+def begun(seeds, images):
+    """The logits of untrained networks for digits, with generators of these seeds."""
+    import numpy as np
+
+    import tinytorch as tt
+
+    nets = [digits_net(np.random.default_rng(seed)).eval() for seed in seeds]
+    return [np.asarray(net(tt.Tensor(np.array(images))).data) for net in nets]
+
+
 class TestWhole:
     @pytest.mark.points(5)
     def test_gradients(self, student, reference, rng):
@@ -1241,7 +1252,15 @@ class TestWhole:
             assert_close(seen, right, rtol=1e-4, atol=1e-5)
         assert_close(found[2], wanted[2], rtol=1e-3, atol=1e-4)
 
-    @pytest.mark.points(7)
+    @pytest.mark.points(1)
+    def test_starts_from_its_generator(self, student, rng):
+        """digits_net(rng) draws all its weights from rng, and gives ten logits a picture."""
+        seed = int(rng.integers(10**6))
+        one, same, other = begun(student, [seed, seed, seed + 1], drawn(rng, UNSEEN[:4]))
+        assert one.shape == (4, 10) and one.std() > 0
+        assert np.array_equal(one, same) and not np.allclose(one, other)
+
+    @pytest.mark.points(6)
     def test_learns(self, student, rng):
         """Forty steps teach a network of your layers to read 80 of 100 digits it has not seen."""
         describe_input("640 noisy digits, walked twice in batches of 32; 300 others")
