@@ -13,6 +13,8 @@ from .three_other_ways import GradTensor, GradientTape, grad, value_and_grad
 from .optimizers import Adam, AdamW, SGD, cosine_schedule
 from .training import Trainer, clip_grad_norm, load_checkpoint, save_checkpoint
 from .dataloader import DataLoader, Dataset, Subset, TensorDataset
+from .spatial import AvgPool2d, BatchNorm2d, Conv2d, Flatten, MaxPool2d, windows
+from .weights import load_weights, save_weights
 from .tokenization import BPETokenizer, CharTokenizer
 
 __all__ = [
@@ -53,6 +55,14 @@ __all__ = [
     "Dataset",
     "Subset",
     "TensorDataset",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "Flatten",
+    "MaxPool2d",
+    "windows",
+    "load_weights",
+    "save_weights",
     "BPETokenizer",
     "CharTokenizer",
 ]
