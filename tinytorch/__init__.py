@@ -16,6 +16,8 @@ from .dataloader import DataLoader, Dataset, Subset, TensorDataset
 from .spatial import AvgPool2d, BatchNorm2d, Conv2d, Flatten, MaxPool2d, windows
 from .weights import load_weights, save_weights
 from .tokenization import BPETokenizer, CharTokenizer
+from .embeddings import Embedding, PositionalEmbedding, sinusoidal_positions
+from .attention import MultiHeadAttention, attention_map, causal_mask, scaled_dot_product_attention
 
 __all__ = [
     "Tensor",
@@ -65,4 +67,11 @@ __all__ = [
     "save_weights",
     "BPETokenizer",
     "CharTokenizer",
+    "Embedding",
+    "PositionalEmbedding",
+    "sinusoidal_positions",
+    "MultiHeadAttention",
+    "attention_map",
+    "causal_mask",
+    "scaled_dot_product_attention",
 ]
