@@ -12,6 +12,8 @@ from .drawing import draw
 from .three_other_ways import GradTensor, GradientTape, grad, value_and_grad
 from .optimizers import Adam, AdamW, SGD, cosine_schedule
 from .training import Trainer, clip_grad_norm, load_checkpoint, save_checkpoint
+from .spatial import AvgPool2d, BatchNorm2d, Conv2d, Flatten, MaxPool2d, windows
+from .weights import load_weights, save_weights
 
 __all__ = [
     "Tensor",
@@ -47,4 +49,12 @@ __all__ = [
     "clip_grad_norm",
     "load_checkpoint",
     "save_checkpoint",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "Flatten",
+    "MaxPool2d",
+    "windows",
+    "load_weights",
+    "save_weights",
 ]
