@@ -12,6 +12,8 @@ from .drawing import draw
 from .three_other_ways import GradTensor, GradientTape, grad, value_and_grad
 from .optimizers import Adam, AdamW, SGD, cosine_schedule
 from .training import Trainer, clip_grad_norm, load_checkpoint, save_checkpoint
+from .embeddings import Embedding, PositionalEmbedding, sinusoidal_positions
+from .attention import MultiHeadAttention, attention_map, causal_mask, scaled_dot_product_attention
 
 __all__ = [
     "Tensor",
@@ -47,4 +49,11 @@ __all__ = [
     "clip_grad_norm",
     "load_checkpoint",
     "save_checkpoint",
+    "Embedding",
+    "PositionalEmbedding",
+    "sinusoidal_positions",
+    "MultiHeadAttention",
+    "attention_map",
+    "causal_mask",
+    "scaled_dot_product_attention",
 ]
