@@ -28,6 +28,8 @@ ASSIGNMENTS = [
     "05_autograd",
     "06_optimizers",
     "07_training",
+    "11_embeddings",
+    "12_attention",
 ]
 
 

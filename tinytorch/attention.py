@@ -15,15 +15,6 @@ __all__ = [
 ]
 
 
-def causal_mask(length):
-    """An array (length, length) in float32: 0 where a place may look, -inf where it may not.
-
-    Row t is what place t may look at: itself, and what came before.
-    """
-    places = np.arange(length)
-    return np.where(places <= places[:, None], 0, -np.inf).astype(np.float32)
-
-
 def scaled_dot_product_attention(q, k, v, mask=None):
     """softmax(q @ k^T / sqrt(d) + mask) @ v over the last two axes (Vaswani et al., 2017).
 
@@ -35,6 +26,15 @@ def scaled_dot_product_attention(q, k, v, mask=None):
     if mask is not None:
         scores = scores + mask
     return softmax(scores) @ v
+
+
+def causal_mask(length):
+    """An array (length, length) in float32: 0 where a place may look, -inf where it may not.
+
+    Row t is what place t may look at: itself, and what came before.
+    """
+    places = np.arange(length)
+    return np.where(places <= places[:, None], 0, -np.inf).astype(np.float32)
 
 
 def split(x, heads):
@@ -69,10 +69,14 @@ class MultiHeadAttention(Module):
 
 
 def attention_map(attention, x, mask=None):
-    """Where each head looks, an array (B, heads, T, T): rows that add up to 1.
+    """Where each head looks: an array (B, heads, T, T) whose rows add up to 1.
 
-    attention: a MultiHeadAttention. x and mask: as it takes them.
+    attention: a MultiHeadAttention. x: (B, T, dim). mask: None or (T, T).
     """
-    q, k = (split(layer(x), attention.heads) for layer in (attention.q, attention.k))
-    each_itself = Tensor(np.eye(x.shape[-2], dtype=x.dtype))
-    return scaled_dot_product_attention(q, k, each_itself, mask).data
+    q, k, maps = attention.q(x), attention.k(x), []
+    itself = Tensor(np.eye(x.shape[1], dtype=x.dtype))  # as values: what is found is where it was
+    for head in range(attention.heads):
+        columns = np.arange(x.shape[2]).reshape(attention.heads, -1)[head]
+        found = scaled_dot_product_attention(q[..., columns], k[..., columns], itself, mask)
+        maps.append(found.data)
+    return np.stack(maps, axis=1)
