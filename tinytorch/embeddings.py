@@ -26,7 +26,7 @@ class Embedding(Module):
         self.weight = table(count, dim, rng)
 
     def forward(self, ids):
-        """ids: integers from 0 to count - 1, an array or (nested) lists. Returns (*ids, dim)."""
+        """ids: an integer array, or lists. Returns a Tensor (*ids, dim) of the table's dtype."""
         return self.weight[np.asarray(ids)]
 
 
