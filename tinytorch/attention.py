@@ -58,9 +58,11 @@ class MultiHeadAttention(Module):
     def __init__(self, dim, heads, rng=None):
         if dim % heads:
             raise ValueError(f"{dim} columns cannot be dealt out to {heads} heads")
-        rng = np.random.default_rng() if rng is None else rng
         self.heads = heads
-        self.q, self.k, self.v, self.out = (Linear(dim, dim, rng=rng) for _ in range(4))
+        self.q = Linear(dim, dim, rng=rng)
+        self.k = Linear(dim, dim, rng=rng)
+        self.v = Linear(dim, dim, rng=rng)
+        self.out = Linear(dim, dim, rng=rng)
 
     def forward(self, x, mask=None):
         """x: a Tensor (B, T, dim). mask: as in attention, for scores (B, heads, T, T)."""

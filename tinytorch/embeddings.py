@@ -36,7 +36,7 @@ def sinusoidal_positions(count, dim):
     Column 2i holds sin(place / 10000 ** (2i / dim)), column 2i + 1 the cosine of the same.
     """
     columns = np.arange(dim)
-    angles = np.arange(count)[:, None] / 10000 ** (columns // 2 * 2 / dim)
+    angles = np.arange(count)[:, None] * 10000 ** (-(columns // 2 * 2) / dim)
     return np.where(columns % 2, np.cos(angles), np.sin(angles)).astype(np.float32)
 
 

@@ -70,7 +70,8 @@ def passed(name, table, inputs, gradients):
     outs = [layer(x) for x in given]
     if gradients:
         total = sum((out * np.array(g)).sum() for out, g in zip(outs, gradients, strict=True))
-        total.backward()
+        if total.requires_grad:
+            total.backward()
     back = [getattr(x, "grad", None) for x in given]
     return [out.data for out in outs], layer.weight.grad, back
 
@@ -201,7 +202,9 @@ class TestOneHot:
         for shape, count in (((6,), 9), ((2, 3), 4), ((2, 1, 3), 5)):
             describe_input(f"an array of ids of shape {shape}, {count} tokens")
             ids = rng.integers(0, count, shape)
-            assert_close(student.one_hot(ids, count), np.eye(count)[ids])
+            seen = student.one_hot(ids, count)
+            assert_close(seen, np.eye(count)[ids])
+            assert seen.dtype != bool
 
     @pytest.mark.points(1)
     def test_lists(self, student):
@@ -352,7 +355,7 @@ class TestTurn:
         assert_close(np.shape(seen), (dim, dim))
         known = {WRONG_WAY: waves(0, dim, range(-k, 20 - k))}
         assert_close(
-            waves(20, dim) @ seen, waves(0, dim, range(k, 20 + k)), atol=1e-4, symptoms=known
+            waves(20, dim) @ seen, waves(0, dim, range(k, 20 + k)), atol=1e-5, symptoms=known
         )
 
     @pytest.mark.points(2)

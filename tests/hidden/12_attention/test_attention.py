@@ -292,7 +292,7 @@ def looked(cases):
         given = [Tensor(np.array(each), requires_grad=True) for each in arrays]
         options = () if mask is None else (np.array(mask),)
         out = scaled_dot_product_attention(*given, *options)
-        if g is not None:
+        if g is not None and out.requires_grad:
             (out * np.array(g)).sum().backward()
         told.append((out.data, [each.grad for each in given]))
     return told
@@ -511,7 +511,8 @@ def dealt(x, heads, g):
     x = Tensor(np.array(x), requires_grad=True)
     parts = split(x, heads)
     whole = join(parts)
-    (whole * np.array(g)).sum().backward()
+    if whole.requires_grad:
+        (whole * np.array(g)).sum().backward()
     return parts.data, whole.data, x.grad
 
 
@@ -564,7 +565,8 @@ def headed(heads, layers, x, mask, g, lent):
         out = made(x) if mask is None else made(x, np.array(mask))
         if g is None:
             return out.data, None, []
-        (out * np.array(g)).sum().backward()
+        if out.requires_grad:
+            (out * np.array(g)).sum().backward()
         back = []
         for layer, is_turned in zip(four, turned, strict=True):
             w, b = sorted(layer.parameters(), key=lambda p: -p.size)
