@@ -14,6 +14,8 @@ from .optimizers import Adam, AdamW, SGD, cosine_schedule
 from .training import Trainer, clip_grad_norm, load_checkpoint, save_checkpoint
 from .spatial import AvgPool2d, BatchNorm2d, Conv2d, Flatten, MaxPool2d, windows
 from .weights import load_weights, save_weights
+from .embeddings import Embedding, PositionalEmbedding, sinusoidal_positions
+from .attention import MultiHeadAttention, attention_map, causal_mask, scaled_dot_product_attention
 
 __all__ = [
     "Tensor",
@@ -57,4 +59,11 @@ __all__ = [
     "windows",
     "load_weights",
     "save_weights",
+    "Embedding",
+    "PositionalEmbedding",
+    "sinusoidal_positions",
+    "MultiHeadAttention",
+    "attention_map",
+    "causal_mask",
+    "scaled_dot_product_attention",
 ]

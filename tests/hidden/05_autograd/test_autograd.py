@@ -682,6 +682,8 @@ class TestRulesShapes:
         about, x = "lists and arrays of indices, none of them twice", rng.normal(size=(4, 3))
         pairs = np.array([0, 1, 3]), np.array([2, 0, 1])
         agree(student, rng, *self.picks(about, x, [3, 0], np.array([[0, 2], [3, 1]]), pairs))
+        row = rng.normal(size=(1, 3))
+        agree(student, rng, *self.picks("a single row", row, 0, [0], (0, [2, 0])))
 
     @pytest.mark.points(1)
     def test_repeated_indices(self, student, rng):
