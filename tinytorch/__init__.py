@@ -16,6 +16,7 @@ from .spatial import AvgPool2d, BatchNorm2d, Conv2d, Flatten, MaxPool2d, windows
 from .weights import load_weights, save_weights
 from .embeddings import Embedding, PositionalEmbedding, sinusoidal_positions
 from .attention import MultiHeadAttention, attention_map, causal_mask, scaled_dot_product_attention
+from .transformers import GPT, LayerNorm, TransformerBlock, generate, next_token_loss
 
 __all__ = [
     "Tensor",
@@ -66,4 +67,9 @@ __all__ = [
     "attention_map",
     "causal_mask",
     "scaled_dot_product_attention",
+    "GPT",
+    "LayerNorm",
+    "TransformerBlock",
+    "generate",
+    "next_token_loss",
 ]
