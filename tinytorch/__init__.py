@@ -18,6 +18,7 @@ from .weights import load_weights, save_weights
 from .tokenization import BPETokenizer, CharTokenizer
 from .embeddings import Embedding, PositionalEmbedding, sinusoidal_positions
 from .attention import MultiHeadAttention, attention_map, causal_mask, scaled_dot_product_attention
+from .transformers import GPT, LayerNorm, TransformerBlock, generate, next_token_loss
 
 __all__ = [
     "Tensor",
@@ -74,4 +75,9 @@ __all__ = [
     "attention_map",
     "causal_mask",
     "scaled_dot_product_attention",
+    "GPT",
+    "LayerNorm",
+    "TransformerBlock",
+    "generate",
+    "next_token_loss",
 ]

@@ -34,7 +34,8 @@ def modules_by_name(model):
             kind = type(module).__name__
             found[f"{kind}.{count[kind]}"] = module
             count[kind] += 1
-            inside = [value for _, value in leaves(list(vars(module).values()), "")]
+            attributes = [value for _, value in sorted(vars(module).items())]
+            inside = [value for _, value in leaves(attributes, "")]
             stack += [value for value in reversed(inside) if isinstance(value, Module)]
     return found
 
@@ -43,7 +44,7 @@ def weights_by_name(modules):
     """The Tensors, each once, and the modules' NumPy arrays (such as running means), by name."""
     found, seen = {}, set()
     for place, module in modules.items():
-        for attribute, value in vars(module).items():
+        for attribute, value in sorted(vars(module).items()):
             if isinstance(value, np.ndarray) and value.dtype.kind in NUMBERS:
                 found[f"{place}.{attribute}"] = value
             for name, leaf in leaves(value, f"{place}.{attribute}"):

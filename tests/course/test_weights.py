@@ -183,3 +183,22 @@ def test_a_damaged_or_foreign_file_is_refused_and_nothing_changes(tmp_path: Path
         after = [p.data for p in model.parameters()] + means(model)
         assert all(a is b for a, b in zip(after, before, strict=True)), kind
     tt.load_weights(tmp_path / "whole.npz", made(1).inside)  # the last one, where it belongs
+
+
+class Pair(tt.Module):
+    """Two layers of one shape, set in this order or in the other."""
+
+    def __init__(self, seed: int, names: tuple[str, ...]) -> None:
+        rng = np.random.default_rng(seed)
+        for name in names:
+            setattr(self, name, tt.Linear(3, 3, rng=rng))
+
+    def forward(self, x: Any) -> Any:
+        return self.k(self.q(x))
+
+
+def test_attributes_may_be_set_in_any_order(tmp_path: Path) -> None:
+    model, other = Pair(1, ("q", "k")), Pair(2, ("k", "q"))
+    tt.save_weights(tmp_path / "pair.npz", model)
+    tt.load_weights(tmp_path / "pair.npz", other)
+    assert np.array_equal(answer(other), answer(model))
