@@ -116,6 +116,23 @@ OWN["13_transformers"] = {  # what was trained is asked through the whole model
     "bigrams": {"Bigrams"},
     "parrot": {"Bug"},
 }
+OWN["11_embeddings"] = {
+    "embedding": {"Embedding"},
+    "one_hot": {"OneHot"},
+    "table_gradient": {"TableGradient"},
+    "sinusoidal": {"Sinusoidal"},
+    "turn": {"Turn"},
+    "breaks_it": {"Bug"},
+    "positional": {"Positional"},
+}
+OWN["12_attention"] = {
+    "attention": {"Attention"},
+    "mask": {"Mask"},
+    "breaks_it": {"Bug"},
+    "look_back": {"LookBack"},
+    "split": {"Heads"},
+    "multi_head": {"MultiHead"},
+}
 SECTIONS = [(name, section) for name, sections in OWN.items() for section in sections]
 BROKEN = {
     "left blank": lambda stub: stub,
