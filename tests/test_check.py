@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from rich.console import Console
 
@@ -236,7 +237,9 @@ class Looked:
         desk = Desk(notebook)
         said = io.StringIO()
         submission = desk.templates[0].submission(notebook.read_bytes())
-        self.status = show(found_by(desk, submission, verdict), Console(file=said, width=80))
+        findings = found_by(desk, submission, verdict)
+        show(findings, Console(file=said, width=80))
+        self.status, self.result = int(not findings.done), findings.as_result()
         self.lines = [line.rstrip() for line in said.getvalue().splitlines()]
         self.text = " ".join(self.lines)
         self.last = self.text[self.text.rindex("└") :].partition("┘ ")[2]
@@ -298,6 +301,23 @@ class TestReport:
             "cell 'more', line 3: IndexError: out of range"
         )
 
+    def test_programs_are_told_what_keeps_it_from_passing(self, tmp_path: Path) -> None:
+        """Where a check's exit status is 1, a test of its result has failed."""
+        made = verdict()
+        assert not [test for test in Looked(tmp_path, made).result.tests if not test.points]
+        made.outputs = {"more": stop("IndexError", "out of range", 3)}
+        looked = Looked(tmp_path, made)
+        first = looked.result.tests[0]
+        assert (first.name, first.status) == ("runs to its end", "failed")
+        assert first.message.endswith("cell 'more', line 3: IndexError: out of range")
+        assert looked.result.notes[0] == first.message
+        made = verdict("failed", "failed", "NameError: name 'total' is not defined")
+        made.syntax_errors = ["cell 'total', line 3: '(' was never closed"]
+        result = Looked(tmp_path, made).result
+        assert result.tests[0].message == result.syntax_errors[0]
+        assert result.notes[0] == f"Next: {result.syntax_errors[0]}"
+        assert (result.score, result.max_score) == (0, 4)
+
     def test_the_cell_of_a_hidden_suite_stops_and_that_is_meant_so(self, tmp_path: Path) -> None:
         made = verdict()
         made.outputs = {"Total": stop("NotImplementedError", "graded by hidden tests")}
@@ -353,6 +373,22 @@ class TestReport:
         slow, quick = {"event": "check", "slow": True}, {"event": "cell", "slow": False}
         assert [told(event) for event in (quick, slow, quick, {"event": "done"})] == [None] * 4
         assert "2 cells or checks ran into their time limit" in (told(slow) or "")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_json_is_all_that_is_printed_and_as_the_schema_has_it(tmp_path: Path, broken: bool) -> None:
+    notebook = hand_in(tmp_path)
+    as_exported(tmp_path)
+    if broken:
+        notebook.write_text("{")
+    done = proctor("check", notebook.name, "--format", "json", cwd=tmp_path)
+    assert done.returncode == (2 if broken else 0), done.stderr
+    told = json.loads(done.stdout)
+    jsonschema.validate(told, json.loads((classroom.ROOT / "docs/results.schema.json").read_text()))
+    [row] = told["submissions"]
+    assert (told["assignment"], row["student"]) == (NAME, "visible checks")
+    assert (row["status"], row["score"]) == (("rejected", 0) if broken else ("graded", 4))
+    assert bool(row["seconds"]) is not broken
 
 
 def test_a_notebook_that_hangs_everywhere_is_stopped_early(tmp_path: Path) -> None:

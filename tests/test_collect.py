@@ -135,7 +135,7 @@ submission_12:
 FORMS: dict[str, dict[str, bytes]] = {
     "a Canvas download": {
         f"lovelaceada_1001_501_{NAME}.ipynb": ONE,
-        f"obrienbob_LATE_9999_502_{NAME}.ipynb": TWO,
+        f"obrienbob_LATE_1002_502_{NAME}.ipynb": TWO,
         f"gonewho_4444_503_{NAME}.ipynb": THREE,
     },
     "a Moodle download": {
@@ -225,12 +225,28 @@ def test_one_who_left_does_not_become_a_namesake(assignment: Assignment, tmp_pat
     }
     assert run_collect(assignment, zipped(tmp_path / "m.zip", moodle)) == 1
     assert who_handed_in(assignment) == []
+    left = {f"lovelaceada_4444_2_{NAME}.ipynb": TWO, f"newfay_7777_3_{NAME}.ipynb": ONE}
+    (assignment.course.root / "roster.csv").write_text(f"{ROSTER}fay,Fay,New,,,\n")
+    assert run_collect(assignment, zipped(tmp_path / "left.zip", left)) == 1
+    assert who_handed_in(assignment) == ["fay"], "another number is another person"
     canvas = {
         f"lovelaceada_1001_1_{NAME}.ipynb": ONE,
         f"lovelaceada_4444_2_{NAME}.ipynb": TWO,
     }
     assert run_collect(assignment, zipped(tmp_path / "c.zip", canvas)) == 1
     assert submitted(assignment, "ada") == ONE, "her number says who she is"
+
+
+def test_where_nobody_has_a_name_it_is_said_what_to_do(
+    assignment: Assignment, tmp_path: Path, said
+) -> None:
+    blind = {f"Teilnehmer_{n}_assignsubmission_file_/{NAME}.ipynb": ONE for n in (1, 2)}
+    assert run_collect(assignment, zipped(tmp_path / "m.zip", blind)) == 1
+    assert "Moodle hides who it is: reveal the identities first" in said()
+    blind = {f"anon_ab12_777_{NAME}.ipynb": ONE}
+    assert run_collect(assignment, zipped(tmp_path / "c.zip", blind)) == 1
+    assert "Canvas hides who it is" in said()
+    assert who_handed_in(assignment) == []
 
 
 def test_blackboards_longest_username_is_meant(assignment: Assignment, tmp_path: Path) -> None:
@@ -250,10 +266,22 @@ def test_blackboards_longest_username_is_meant(assignment: Assignment, tmp_path:
         ("OBrien, Bob", "bob"),
         ("BOB O’BRIEN", "bob"),
         ("Ada", None),
+        ("Jürgen Müller-Strauß", "jms"),
+        ("Ju\u0308rgen Mu\u0308ller-Strauß", "jms"),
+        ("Juergen Mueller Strauss", "jms"),
+        ("Jurgen Muller-Strauss", "jms"),
+        ("Bjoern Noeldeke", "bn"),
+        ("Björn Nöldeke", "bn"),
+        ("Bjo\u0308rn No\u0308ldeke", "bn"),
+        ("Bjorn Noldeke", None),
+        ("Aase Oedegaard", "aao"),
+        ("राम", "ram"),
+        ("रमा", None),
     ],
 )
 def test_names_without_accents_case_and_punctuation(name: str, student: str | None) -> None:
-    found = Roster([*roster_of(ROSTER)]).find(Clue(name, names=(name,)))
+    more = "jms,Jürgen,Müller-Strauß,,,\nbn,Bjoern,Noeldeke,,,\naao,Åse,Ødegård,,,\nram,राम,,,,\n"
+    found = Roster([*roster_of(ROSTER + more)]).find(Clue(name, names=(name,)))
     assert found.student == student
 
 

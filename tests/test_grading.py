@@ -1204,6 +1204,14 @@ def test_a_suite_that_cannot_be_collected_names_file_and_line(
         assert said.endswith("The hidden tests cannot be collected: mend this first.")
 
 
+def test_what_the_course_tests_beside_its_suites_is_none_of_theirs(tmp_path: Path) -> None:
+    """A conftest.py above the suites belongs to the course's own tests, which have other needs."""
+    make_course(tmp_path)
+    for place in ("conftest.py", "tests/conftest.py"):
+        (tmp_path / place).write_text("import no_such_module")
+    opened(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

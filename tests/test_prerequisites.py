@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nbgrader.api import Gradebook
@@ -183,6 +185,32 @@ class TestOnTheStudentsSide:
         (desk / "mini").rmdir()
         assert "the instructor's pairs, totals" in proctor("unpack", ARCHIVE, cwd=desk).stdout
         assert self.made(desk) == "pairs totals"
+
+    @pytest.mark.parametrize("file", ["totals.py", "__init__.py"])
+    def test_a_full_disk_leaves_a_package_that_works(
+        self, desk: Path, monkeypatch: pytest.MonkeyPatch, file: str
+    ) -> None:
+        """Each file is the old one or the new one, and a second try takes the rest."""
+
+        def full(path: Path, data: Any, *_: object, **__: object) -> None:
+            body = data.encode() if isinstance(data, str) else data
+            broken = path.parent.name == "mini" and file in path.name
+            with open(path, "wb") as target:
+                target.write(body[: len(body) // 2] if broken else body)
+            if broken:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_text", full)
+            patch.setattr(Path, "write_bytes", full)
+            with pytest.raises(ProctorError, match=f"{file} cannot be written: No space left"):
+                prerequisites.take(desk / ARCHIVE, desk)
+        assert not [*desk.glob("mini/.*")]
+        code = "import mini; print(mini.pairs_made())"
+        done = subprocess.run([sys.executable, "-B", "-c", code], cwd=desk, capture_output=True)
+        assert done.stdout == b"mine\n", done.stderr
+        prerequisites.take(desk / ARCHIVE, desk)
+        assert self.made(desk) == "mine totals"
 
     def test_ones_own_takes_the_instructors_place(self, desk: Path) -> None:
         """Whoever finishes late exports as usual; between two students' notebooks it is refused."""

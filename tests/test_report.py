@@ -104,7 +104,8 @@ def checked(
         Graded.tests, Graded.notes = tests, notes  # type: ignore[attr-defined]
         monkeypatch.setattr(check, "Grader", Graded)
         screen = io.StringIO()
-        check.check_notebook(path, "", Console(file=screen, width=40))
+        console = Console(file=screen, width=40)
+        check.show(check.check_notebook(path, "", console), console)
         return screen.getvalue()
 
     return call

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,70 @@ def test_a_column_renamed_or_gone(ledger: Ledger) -> None:
     assert canvas(ledger, text) == text.replace("al_01,S,", "al_01,S,18.5")
     text = "Nombre,Login,ID,02_totals (7)\nx,dt1,9,\ny,,1001,\n"
     assert canvas(ledger, text) == text.replace("9,", "9,18.5").replace("1001,", "1001,18.5")
+
+
+def test_the_points_that_are_possible_are_found_where_a_spreadsheet_put_them(
+    ledger: Ledger,
+) -> None:
+    """Sorted to the end, or without the indent that marks the row in another language."""
+    student = '"Lovelace, Ada",1001,S,\n"Twin, Dan",1004,S,\n'
+    header = "Student,ID,Section,02_totals (7)\n"
+    for points, after in (("Mögliche Punkte", False), ("    Mögliche Punkte", True)):
+        row = f"{points},,,100.00\n"
+        with pytest.raises(CourseError, match="out of 100 points"):
+            canvas(ledger, header + (student + row if after else row + student))
+    assert canvas(ledger, header + '"Kjær Ångström, Søren",,,\n').endswith(",,,14.5\n")
+
+
+def test_a_section_or_a_group_called_like_a_student_is_nobody(ledger: Ledger) -> None:
+    text = CANVAS.replace('Left, Lea",1999,,lea,S1', 'Left, Lea",1999,,lea,cyd')
+    assert canvas(ledger, text) == FILLED.replace("lea,S1", "lea,cyd")
+    text = MOODLE["English"][0].replace("Status", "Group").replace(",Submitted,", ",cyd,")
+    sheet = Sheet(text.encode())
+    filled = scores.moodle(ledger, sheet, Path("x.csv"), Rules())
+    assert [who for who, _, _ in filled.written] == ["ada", "cyd"]
+    text = (
+        "Identifier,First name,Last name,Status,Grade,Maximum Grade,Grade can be changed\n"
+        "Participant 1,Ada,Left,Submitted,,20.00,Yes\n"
+        "Participant 2,Søren,Kjær Ångström,Submitted,,20.00,Yes\n"
+    )
+    filled = scores.moodle(ledger, Sheet(text.encode()), Path("x.csv"), Rules())
+    assert [who for who, _, _ in filled.written] == ["cyd"], "a first name is no id"
+
+
+def test_who_has_left_does_not_stand_for_a_namesake(ledger: Ledger) -> None:
+    text = 'Student,ID,Section,02_totals (7)\n"Lovelace, Ada",1999,S,\n"Twin, Dan",1004,S,\n'
+    sheet = Sheet(text.encode())
+    (filled,) = scores.canvas(ledger, sheet, Rules())
+    assert filled.unmatched == [("Lovelace, Ada", "ada has this name, but another number")]
+    assert sheet.written().decode() == text.replace("1004,S,", "1004,S,18.5")
+
+
+def test_a_file_that_a_spreadsheet_and_people_have_been_at(ledger: Ledger) -> None:
+    """A separator that is named, a code page, line breaks in remarks, accents in two parts."""
+    name = unicodedata.normalize("NFD", '"Kjær Ångström, Søren"')
+    text = f'Student;ID;Section;Remark;02_totals (7)\n{name};;S;"one\r\ntwo; ""three""";\n'
+    assert canvas(ledger, text) == text.replace('"";\n', '"";14,5\n').replace(
+        '""";\n', '""";14,5\n'
+    )
+    text = f"sep=;\r\n{text}".replace(name, '"Kjær Ångström, Søren"').replace('e""";', 'e""";9,00')
+    assert canvas(ledger, text, "cp1252") == text.replace("9,00", "14,50")
+    text = "Student,ID,Section,02_totals (7)\r" + '"Lovelace, Ada", 1001 ,S, \r'
+    assert canvas(ledger, text) == text.replace("S, ", "S,18.5")
+    for data in (b"PK\x03\x04\x14\0", b"\xd0\xcf\x11\xe0\xa1\xb1"):
+        with pytest.raises(CourseError, match="save it as CSV"):
+            Sheet(data)
+
+
+def test_a_worksheet_that_hides_who_it_is(ledger: Ledger) -> None:
+    text = (
+        "Identifier,Status,Grade,Maximum Grade,Grade can be changed\n"
+        "Participant 1,Submitted,,20.00,Yes\nParticipant 2,Submitted,,20.00,Yes\n"
+    )
+    filled = scores.moodle(ledger, Sheet(text.encode()), Path("x.csv"), Rules())
+    assert [who for who, _ in filled.unmatched] == [
+        f"Participant {n}, whose name Moodle hides" for n in (1, 2)
+    ]
 
 
 def test_a_cells_quotes_stay(ledger: Ledger) -> None:

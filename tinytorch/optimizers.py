@@ -14,7 +14,8 @@ class Optimizer:
     """What all optimizers share. A subclass has `update(value, grad, state)`: a new value.
 
     params: Tensors, which are marked. lr: the rate; it may be changed between steps. t: the number
-    of steps so far. state: a dict of arrays for each parameter, by its place in `params`.
+    of steps so far. state: a dict of arrays for each parameter, by its place in `params`. Nothing
+    else is remembered: another optimizer that is given state and t goes on as this one would.
     """
 
     def __init__(self, params, lr):

@@ -100,8 +100,7 @@ def pack(model, optimizer):
             if isinstance(value, np.ndarray):
                 packed[f"array.{place}.{name}"] = value
             elif isinstance(value, np.random.Generator):
-                state = value.bit_generator.state
-                packed[f"generator.{place}.{name}"] = json.dumps(state, default=np.ndarray.tolist)
+                packed[f"generator.{place}.{name}"] = json.dumps(value.bit_generator.state)
     for place, memory in enumerate(optimizer.state):
         packed |= {f"state.{place}.{name}": value for name, value in memory.items()}
     return packed

@@ -23,6 +23,7 @@ from typing import Any
 
 from proctor.course.packages import NUMBERED, module_name
 from proctor.errors import CourseError, Rejected
+from proctor.notebook.archive import write_whole
 from proctor.notebook.cells import EXPORT as TAG
 from proctor.notebook.cells import headings
 from proctor.notebook.files import fetch
@@ -490,10 +491,10 @@ def write(modules: list[Module], package_dir: Path) -> None:
             present[path.stem] = module
     files = {module.file: module.text for module in modules}
     files["__init__.py"] = init(sorted(present.values(), key=lambda module: module.position))
-    for file, text in files.items():
+    for file, text in files.items():  # what imports them is the last: a stop in between is no harm
         path = package_dir / file
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+            write_whole(path, text.encode())
 
 
 def _refuse_handwritten(path: Path, made: re.Pattern[str]) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from proctor.cli.options import COURSE, ISOLATION, complain, outputs_of
+from proctor.cli.options import COURSE, FORMAT, ISOLATION, OUTPUT, complain
 from proctor.errors import ProctorError
 from proctor.report.formats import FORMATS
 from proctor.verdict import one_line
@@ -42,22 +42,8 @@ def _shard(context: click.Context, option: click.Parameter, text: str | None) ->
     default=None,
     help="How many to grade at a time. Default: the cores.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", *FORMATS]),
-    default="table",
-    help="What to print on standard output.",
-)
-@click.option(
-    "--output",
-    "outputs",
-    multiple=True,
-    metavar="FORMAT=FILE",
-    callback=outputs_of,
-    help="Write FILE in one of these formats as well; may be given several times. With {student} "
-    "in its name, a file for each student.",
-)
+@FORMAT
+@OUTPUT
 @click.option("--force", is_flag=True, help="Grade all, also those whose result still holds.")
 @click.option(
     "--summary",

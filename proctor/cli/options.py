@@ -24,6 +24,13 @@ ISOLATION = click.option(
     metavar="LEVEL",
     help="Demand a level: full, container or none. Default: the best that this machine has.",
 )
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", *FORMATS]),
+    default="table",
+    help="What to print on standard output.",
+)
 
 
 class NotebookPath(click.Path):
@@ -62,3 +69,14 @@ def outputs_of(
             )
         found.append((form, path))
     return found
+
+
+OUTPUT = click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="FORMAT=FILE",
+    callback=outputs_of,
+    help="Write FILE in one of these formats as well; may be given several times. With {student} "
+    "in its name, a file for each student.",
+)

@@ -31,7 +31,11 @@ LOGINS = (
     "sid",
 )
 # Letters whose accent is no mark that can be taken off.
-_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "ı": "i"})
+_LETTERS = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i"}
+)
+# How some are written where a keyboard lacks them.
+_SPELT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,19 @@ class Match:
 
 def plain(text: str) -> str:
     """A name without accents, case, punctuation and spaces: `Sørén O'Neil` is `sorenoneil`."""
-    folded = unicodedata.normalize("NFKD", text.casefold().translate(_LETTERS))
-    return "".join(c for c in folded if c.isalnum())
+    folded = unicodedata.normalize("NFKD", text.casefold()).translate(_LETTERS)
+    return "".join(c for c in folded if c.isalnum() or _is_vowel(c))
+
+
+def _is_vowel(c: str) -> bool:
+    """Whether a mark is a part of the name: a vowel, as in Devanagari, and no letter's accent."""
+    return unicodedata.category(c) in ("Mn", "Mc") and not "\u0300" <= c <= "\u036f"
+
+
+def spellings(name: str) -> set[str]:
+    """A name as others may write it, each as `plain` has it: `Müller` is `muller` and `mueller`."""
+    whole = unicodedata.normalize("NFC", name).casefold()
+    return {plain(name), plain(whole.translate(_SPELT))}
 
 
 @dataclass
@@ -76,6 +91,7 @@ class Roster:
 
     students: Sequence[Student]
     _by: dict[str, dict[str, set[str]]] = field(init=False)
+    _numbers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._by = {"lms": {}, "id": {}, "login": {}, "name": {}}
@@ -83,7 +99,9 @@ class Roster:
             self._index("lms", [each.lms_user_id], each.id)
             self._index("id", [each.id.casefold()], each.id)
             self._index("login", [login.casefold() for login in each.logins], each.id)
-            self._index("name", map(plain, each.names), each.id)
+            for name in each.names:
+                self._index("name", spellings(name), each.id)
+            self._numbers[each.id] = each.lms_user_id
 
     def _index(self, kind: str, values: Iterable[str], student: str) -> None:
         for value in values:
@@ -97,11 +115,15 @@ class Roster:
             ("lms", [clue.lms_user_id]),
             ("id", logins),
             ("login", logins),
-            ("name", [plain(name) for name in clue.names]),
+            ("name", set().union(*map(spellings, clue.names))),
         ):
             found: set[str] = set().union(*(self._by[kind].get(value, ()) for value in values))
             if len(found) == 1:
-                return Match(found.pop(), by=kind)
+                (student,) = found
+                numbers = {clue.lms_user_id, self._numbers[student]}
+                if kind == "name" and len(numbers) == 2 and all(map(str.isdigit, numbers)):
+                    return Match(None, f"{student} has this name, but another number")
+                return Match(student, by=kind)
             if found:
                 return Match(None, f"{_listed(sorted(found))} may be meant")
         return Match(None, NOBODY)

@@ -7,6 +7,7 @@ needs manual grading leaves its cell alone, and is said.
 from __future__ import annotations
 
 import html
+import itertools
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from proctor.course.course import Course
 from proctor.errors import CourseError, ProctorError
-from proctor.lms.roster import Clue, Roster, plain
+from proctor.lms.roster import NOBODY, Clue, Roster, plain
 from proctor.lms.sheet import Sheet
 from proctor.record import gradebook
 from proctor.record.gradebook import Standing
@@ -249,14 +250,18 @@ def canvas(ledger: Ledger, sheet: Sheet, rules: Rules) -> list[Filled]:
     first = min([*numbered, *(column for _, column in chosen)])
     kinds = [plain(name) for name in sheet.header[:first]]
     canvas_id = kinds.index("id") if "id" in kinds else 0 if _LOGIN.search(kinds[1]) else 1
-    rows, head = {}, []
+    section = first - 1 if first - 1 > canvas_id and not _LOGIN.search(kinds[-1]) else 0
+    logins = {*range(1, first)} - {canvas_id, section}
+    rows: dict[int, Clue] = {}
+    head = []
     for row in range(1, len(sheet.rows)):
-        name, *others = (sheet.value(row, column) for column in range(first))
-        if not any(map(str.strip, others)) and _HEAD.match(name):
-            head.append(row)
+        name, *others = (sheet.value(row, column).strip() for column in range(first))
+        lms = others[canvas_id - 1] if canvas_id else ""
+        clue = _canvas_clue(name, lms, [others[column - 1] for column in sorted(logins)])
+        if any(others) or not (_HEAD.match(sheet.value(row, 0)) or _is_head(clue, rows, ledger)):
+            rows[row] = clue
         else:
-            lms = others.pop(canvas_id - 1).strip() if canvas_id else ""
-            rows[row] = _canvas_clue(name.strip(), lms, [each.strip() for each in others])
+            head.append(row)
     found = []
     for assignment, column in chosen:
         name = sheet.header[column]
@@ -273,6 +278,11 @@ def canvas(ledger: Ledger, sheet: Sheet, rules: Rules) -> list[Filled]:
         ]
         found.append(filled)
     return found
+
+
+def _is_head(clue: Clue, above: Mapping[int, Clue], ledger: Ledger) -> bool:
+    """Whether a row that has a name only is no student's: a spreadsheet takes indents off."""
+    return not above and ledger.roster.find(clue).why == NOBODY
 
 
 def _title(header: str) -> tuple[str, str]:
@@ -381,7 +391,8 @@ def moodle(ledger: Ledger, sheet: Sheet, path: Path, rules: Rules) -> Filled:
         if any(plain(sheet.value(row, grade + after)) in _NO for after in (2, 3, 4))
     }
     writing = _Column(sheet, grade, rows, [sheet.value(row, grade + 1).strip() for row in rows])
-    clues = {row: _moodle_clue(sheet, row, grade) for row in rows}
+    telling = [column for column in range(1, grade) if _tells_apart(sheet, rows, column)]
+    clues = {row: _moodle_clue(sheet, row, telling) for row in rows}
     told = _fill(ledger, filled, writing, clues, most, rules, locked)
     if rules.feedback:
         comments = _moodle_comments(sheet, grade, rules.feedback_column)
@@ -390,17 +401,25 @@ def moodle(ledger: Ledger, sheet: Sheet, path: Path, rules: Rules) -> Filled:
     return filled
 
 
-def _moodle_clue(sheet: Sheet, row: int, grade: int) -> Clue:
-    """Whoever the columns before the grade mean: an e-mail address, a login, an id, or a name."""
-    cells = [sheet.value(row, column).strip() for column in range(1, grade)]
-    cells = [cell for cell in cells if cell]
-    names = []
+def _tells_apart(sheet: Sheet, rows: Sequence[int], column: int) -> bool:
+    """Whether a column can say who somebody is: a status or a group repeats itself."""
+    cells = [text for row in rows if (text := sheet.value(row, column).strip())]
+    return len({*cells}) * 2 > len(cells)
+
+
+def _moodle_clue(sheet: Sheet, row: int, columns: Sequence[int]) -> Clue:
+    """Whoever these columns mean: a name first, which is no login, then e-mail, login, id."""
+    told = [(column, cell) for column in columns if (cell := sheet.value(row, column).strip())]
+    cells = [cell for _, cell in told]
+    names = [f"{one} {two}" for one, two in itertools.pairwise(cells)]  # in two columns
     for cell in cells:
         family, comma, given = cell.partition(",")
         names += [cell, *([f"{given} {family}"] if comma else [])]
     identifier = sheet.value(row, 0).strip()
-    shown = f"{cells[0]} ({identifier})" if cells else identifier
-    return Clue(shown, logins=tuple(cells), names=tuple(names))
+    if not cells:
+        return Clue(f"{identifier}, whose name Moodle hides")
+    logins = tuple(cell for column, cell in told if column > 1 or "@" in cell)
+    return Clue(f"{cells[0]} ({identifier})", logins=logins, names=tuple(names))
 
 
 def _called(header: Sequence[str], name: str) -> list[int]:

@@ -22,6 +22,7 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+_SPREADSHEETS = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # .xlsx and .ods; .xls
 _SEPARATOR_LINE = re.compile(r"sep=(.)(?:\r\n|\r|\n)")  # what Excel writes for itself
 
 
@@ -47,6 +48,8 @@ class Sheet:
     def __post_init__(self) -> None:
         if len(self.data) > MAX_BYTES:
             raise CourseError(f"The file is larger than {MAX_BYTES >> 20} MB: that is no CSV file.")
+        if self.data.startswith(_SPREADSHEETS):
+            raise CourseError("It is a spreadsheet's own file: save it as CSV.")
         self.bom, self.encoding, self.text = _decoded(self.data)
         start, candidates = 0, SEPARATORS
         if named := _SEPARATOR_LINE.match(self.text):

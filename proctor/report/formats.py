@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 from proctor.errors import CourseError, ProctorError
 from proctor.report import services
 from proctor.report.remarks import in_students_process, misconceptions, remark, state
-from proctor.verdict import Result, number, one_line, printable
+from proctor.verdict import Result, label, number, one_line, outcome, printable
 
 SCHEMA = "proctor/results/v1"  # docs/results.schema.json; a key that changes or goes makes a v2
 
@@ -42,7 +42,17 @@ def as_markdown(assignment: str, results: Sequence[Result]) -> str:
         lines += ["", claims]
     if counted := misconceptions(results):
         lines += ["", *[f"- {count} x {_plain(name)}" for name, count in counted.most_common()]]
+    if len(results) == 1:  # there is room for all of it
+        lines += [*_list(results[0].notes)]
+        failed = [test for test in results[0].tests if test.status == "failed"]
+        lines += [*_list([f"{outcome(test)}: {label(test)}: {test.message}" for test in failed])]
     return "\n".join(lines) + "\n"
+
+
+def _list(texts: Sequence[str]) -> Iterator[str]:
+    if texts:
+        yield ""
+    yield from (f"- {_plain(text)}" for text in texts)
 
 
 def _plain(text: str) -> str:

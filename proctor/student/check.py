@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,10 +38,11 @@ from proctor.report.table import NO_ISOLATION, say
 from proctor.student.inside import Inside
 from proctor.student.submit import is_blank, put_back
 from proctor.student.unjailed import Unjailed
-from proctor.verdict import NotebookVerdict, TestResult, number, one_line
+from proctor.verdict import NotebookVerdict, Result, TestResult, number, one_line
 
 UNANSWERED = "your answer here"  # in the text that stands where an answer is to be written
 ALL_PASS = "Every visible check passes. That is no proof: hidden tests look closer."
+CHECKS = "visible checks"  # who stands where a class's results have a student
 PATIENCE = 2  # cells and checks that may run into their time limit before the rest is left out
 
 
@@ -149,25 +151,49 @@ class Findings:
     undecided: list[str]
     next: str  # the region to do next; "" if every check passes
     why: str  # what stands in its way, or what is left to say
+    syntax_errors: list[str]
+    isolation: str = "none"
+    seconds: float = 0.0
 
     @property
     def done(self) -> bool:
         """Whether every check passes and every cell runs to its end."""
         return not (self.first or self.next) and self.why == ALL_PASS
 
+    def as_result(self) -> Result:
+        """The same for programs: what is wrong although every check passes is a test that fails."""
+        tests = [*self.tests]
+        if self.first or not (self.next or self.done):
+            name = Path(self.notebook).stem
+            why = self.first or self.why
+            tests.insert(0, TestResult("runs to its end", name, "", 0, 0, "failed", why))
+        following = ": ".join(filter(None, [self.next and f"Next: {self.next}", self.why]))
+        return Result(
+            CHECKS,
+            "graded",
+            self.isolation,
+            self.seconds,
+            syntax_errors=self.syntax_errors,
+            notes=[following, *self.notes, *self.undecided],
+            tests=tests,
+            total=sum(test.max_points for test in tests),
+        )
 
-def check_notebook(path: Path, isolation: str, console: Console) -> int:
-    """Run a notebook and print what works and the next thing to do; the exit status: 0 if every
-    visible check passes and every cell runs to its end, else 1.
-    """
+
+def unchecked(why: str) -> Result:
+    """What a notebook that cannot be checked is for programs."""
+    return Result(CHECKS, "rejected", "none", error=why)
+
+
+def check_notebook(path: Path, isolation: str, console: Console) -> Findings:
+    """Run a notebook, and show on a terminal how far it is."""
     with _progress(console) as progress:
         task = progress.add_task(one_line(path.name), total=None)
 
         def watch(event: dict[str, Any], cells: int) -> None:
             progress.update(task, total=cells, advance=event["event"] != "done")
 
-        findings = check(path, isolation, lambda text: say(console, text), watch)
-    return show(findings, console)
+        return check(path, isolation, lambda text: say(console, text), watch)
 
 
 def check(
@@ -201,12 +227,16 @@ def check(
             warn(runner.warning)
         grader.supervisor.watch = watching
         submission = template.submission(fetch(path.resolve()))
+        started = time.monotonic()
         verdict = grader.grade_notebook(
             template, submission, "check", beside.files, 0, desk.earlier
         )
+        seconds = time.monotonic() - started
     verdict.notes[:0] = beside.notes
     verdict.notes += [f"{said}." for said in wanting(desk.whole.cells, beside.files)]
-    return found(desk, submission, verdict)
+    return replace(
+        found(desk, submission, verdict), isolation=str(grader.isolation), seconds=seconds
+    )
 
 
 def _unjailed(desk: Desk) -> Unjailed | Inside | None:
@@ -263,11 +293,13 @@ def found(desk: Desk, submission: Submission, verdict: NotebookVerdict) -> Findi
     if why == ALL_PASS:
         notes += _still_blank(submission)
     name = one_line(desk.notebook.name)
-    return Findings(name, first, verdict.tests, notes, undecided, following, why)
+    return Findings(
+        name, first, verdict.tests, notes, undecided, following, why, verdict.syntax_errors
+    )
 
 
-def show(findings: Findings, console: Console) -> int:
-    """Print what was found; the exit status."""
+def show(findings: Findings, console: Console) -> None:
+    """Print what was found."""
     if findings.first:
         say(console, findings.first)
     table = Table(title=Text(findings.notebook), title_justify="left")
@@ -284,7 +316,6 @@ def show(findings: Findings, console: Console) -> int:
         say(console, f"Next: {findings.next}", style="bold")
     if findings.why:
         say(console, findings.why)
-    return int(not findings.done)
 
 
 def label(test: TestResult) -> str:

@@ -168,8 +168,12 @@ class Server:
             return self.package.add(*arguments)
         if name == "lift":
             function, source, data = arguments
-            exec(compile(source, f"<{function}>", "exec"), self.shell.user_ns)
-            return self.shell.user_ns.pop(function)(*data, **options)
+            names = self.shell.user_ns
+            own = {function: names[function]} if function in names else {}  # a helper called alike
+            exec(compile(source, f"<{function}>", "exec"), names)
+            driver = names.pop(function)
+            names.update(own)
+            return driver(*data, **options)
         return _OPERATIONS[name](*arguments, **options)
 
     def lookup(self, name: str) -> Any:

@@ -86,6 +86,14 @@ def test_a_tape_raises_where_it_has_no_rule(tt) -> None:
         tape.gradient(unknown, x)
 
 
+def test_a_power_of_zero_is_flat_at_zero_too(tt) -> None:
+    """A mean may count by x ** 0, as a right solution of 01 does, also where x is 0."""
+    tt.enable_gradients()
+    x = tt.Tensor([0.0, 2.0], requires_grad=True)
+    (x.sum() / (x**0).sum()).backward()
+    assert np.array_equal(x.grad, [0.5, 0.5])
+
+
 def test_the_rules_of_the_main_notebook_are_those_of_the_second(tt) -> None:
     first, second = (sys.modules[f"tinytorch.{name}"] for name in ("autograd", "three_other_ways"))
     shared = {name for name, rule in first.VJPS.items() if second.RULES[name] is rule}

@@ -75,6 +75,24 @@ OWN["07_training"] = {
     "save": {"Resume", "Safe"},
     "load": {"Resume", "Safe"},
 }
+OWN["08_dataloader"] = {
+    "tensor_dataset": {"TensorDataset"},
+    "subset": {"Subset"},
+    "balanced": {"Balanced"},
+    "collate": {"Collate"},
+    "loader": {"Order", "Again"},
+    "breaks_it": {"Bug"},
+}
+OWN["10_tokenization"] = {
+    "char": {"Char"},
+    "count_pairs": {"Pairs"},
+    "merge": {"Merge"},
+    "train": {"Train"},
+    "encode": {"Encode"},
+    "decode": {"Encode"},
+    "one_token": {"OneToken"},
+    "breaks_it": {"Bug"},
+}
 OWN["09_spatial"] = {
     "loops": {"Loops"},
     "kernels": {"Kernels"},
