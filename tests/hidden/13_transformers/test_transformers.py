@@ -58,6 +58,7 @@ UNTIED = Misconception("not tied", "The head has weights of its own: it is the t
 ALIKE = Misconception(
     "all alike", "Parts begin with equal weights: one generator, passed on, draws all of them."
 )
+NOT_DROPPED = Misconception("nothing dropped", "The blocks did not get the model's dropout.")
 LARGE = Misconception("large start", "Untrained, it has opinions: were both tables made small?")
 FIRST_TOKENS = Misconception(
     "first tokens", "Past the context the model was shown the first tokens, not the last."
@@ -495,13 +496,13 @@ def dropped(common, size, x, lent):
 
 @run_in_worker
 def begun(common, kind, size, seeds, lent=()):
-    """The parameters, by name, of a model for each seed; one generator makes two in a row."""
+    """Parameters by name, of two models for each seed, from one generator (None: from none)."""
     exec(common, names := {})
     np = names["np"]
     with names["lend"](globals(), lent):
         told = []
         for seed in seeds:
-            rng = np.random.default_rng(seed)
+            rng = None if seed is None else np.random.default_rng(seed)
             for _ in range(2):
                 model = names["built"](globals(), kind, size, None, rng)
                 found = {name: p.data for name, p in names["parts"](model).items()}
@@ -564,15 +565,16 @@ class TestBlock:
         seed = int(rng.integers(1000))
 
         def check(lent):
-            (one, count, size), (two, *_), (same, *_), _ = begun(
-                student, COMMON, "TransformerBlock", (6, 2), [seed, seed], lent
-            )
+            data = COMMON, "TransformerBlock", (6, 2), [seed, seed, None], lent
+            (one, count, size), *others = begun(student, *data)
+            two, same, _, other, another = (found for found, *_ in others)
             assert (count, size) == (16, 12 * 36 + 13 * 6)
             matrices = [name for name, value in one.items() if value.ndim == 2]
             square = [one[f"attention.{part}.weight"] for part in ("q", "k", "v", "out")]
             symptom(ALIKE, any(np.array_equal(square[0], other) for other in square[1:]))
             for name in matrices:
                 symptom(ALIKE, np.array_equal(one[name], two[name]))
+                symptom(ALIKE, np.array_equal(other[name], another[name]))
                 assert_close(one[name], same[name])
                 assert one[name].std() > 0.02
 
@@ -591,6 +593,17 @@ def beyond(common, size, ids, lent):
             except Exception as error:
                 told.append(type(error).__name__)
         return told, model.context
+
+
+@run_in_worker
+def in_both_modes(common, size, ids, lent):
+    """The logits of a GPT with dropout 0.5, twice in training mode and twice in use."""
+    exec(common, names := {})
+    with names["lend"](globals(), lent):
+        model = names["built"](globals(), "GPT", size, dropout=0.5)
+        told = [model(ids).data for _ in range(2)]
+        model.eval()
+        return told + [model(ids).data for _ in range(2)]
 
 
 class TestGpt:
@@ -689,16 +702,29 @@ class TestGpt:
         shapes = model_shapes(vocab, context, dim, layers)
         connected(student, rng, "GPT", size, shapes, ids, (2, context, vocab), LENT_TO_GPT)
 
-    @pytest.mark.points(2)
+    @pytest.mark.points(0.5)
+    def test_dropout(self, student, rng):
+        """In training mode a model drops what its blocks return; in use it does not."""
+        ids = rng.integers(0, 7, (3, 6))
+
+        def check(lent):
+            one, other, use, again = in_both_modes(student, COMMON, (7, 6, 8, 2, 1), ids, lent)
+            assert_close(use, again)
+            symptom(NOT_DROPPED, np.array_equal(one, other))
+            assert np.abs(one - use).max() > 1e-6
+
+        any_passes(*(lambda lent=lent: check(lent) for lent in LENT_TO_GPT))
+
+    @pytest.mark.points(1.5)
     def test_start(self, student, rng):
         """A new model has drawn all its blocks apart, and has no opinion yet."""
         vocab, seed = 20, int(rng.integers(1000))
         size, ids = (vocab, 12, 32, 4, 3), rng.integers(0, 20, (8, 12))
 
         def check(lent):
-            (one, *_), (two, *_), (same, *_), _ = begun(
-                student, COMMON, "GPT", size, [seed, seed], lent
-            )
+            told = begun(student, COMMON, "GPT", size, [seed, seed, None], lent)
+            one, two, same, _, other, another = (found for found, *_ in told)
+            symptom(ALIKE, np.array_equal(other["token"], another["token"]))
             for name in ("attention.q.weight", "attention.out.weight"):
                 alike = np.array_equal(one[f"0.{name}"], one[f"1.{name}"])
                 symptom(ALIKE, alike or np.array_equal(one[f"2.{name}"], one[f"1.{name}"]))
