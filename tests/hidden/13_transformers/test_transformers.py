@@ -590,6 +590,8 @@ def beyond(common, size, ids, lent):
         for row in ids:
             try:
                 told.append(tuple(model([row]).shape))
+            except ValueError:  # or a kind of it
+                told.append("ValueError")
             except Exception as error:
                 told.append(type(error).__name__)
         return told, model.context
@@ -749,7 +751,7 @@ def written(table, context, calls):
     its length, of all tokens that the model sees. In training mode the row is another.
 
     `calls` are (ids, count, options, seed). Of each: the text, the types, the prompt afterwards,
-    the modes of the model and of its two parts (which were True, False, True), and how often it was
+    modes of the model and its parts (which were True, False, True, True), and how often it was
     called, with more tokens than `context`, in training mode, recording.
     """
     import numpy as np
@@ -762,7 +764,8 @@ def written(table, context, calls):
     class Sums(tt.Module):
         def __init__(self):
             self.context, self.table = context, tt.Tensor(table, requires_grad=True)
-            self.parts = [tt.Dropout(0.5).eval(), tt.Sequential(tt.Dropout(0.5))]
+            inner = tt.Dropout(0.5)
+            self.parts = [tt.Dropout(0.5).eval(), tt.Sequential(inner), inner]
             self.seen = [0, 0, 0, 0]
 
         def forward(self, ids):
@@ -778,8 +781,7 @@ def written(table, context, calls):
         model = Sums()
         rng = {} if seed is None else {"rng": np.random.default_rng(seed)}
         text = generate(model, ids, count, **options, **rng)
-        modes = [model.training, model.parts[0].training, model.parts[1].training]
-        modes.append(model.parts[1].layers[0].training)
+        modes = [each.training for each in (model, *model.parts)]
         kinds = type(text).__name__, sorted({type(i).__name__ for i in text})
         told.append(([int(i) for i in text], kinds, ids, modes, model.seen))
     return told
