@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-nbgrader test-hub lint mutants solutions stacks steady fuzz bench axe actionlint screenshots wheel site test-site clean
+.PHONY: help demo test quick test-nbgrader test-hub lint mutants solutions stacks steady fuzz bench bench-tinytorch axe actionlint screenshots wheel site test-site clean
 
 help:
 	@echo 'make demo     grade a made class in a scratch course and print the table'
@@ -24,6 +24,7 @@ help:
 	@echo 'make steady   1,000 gradings of right solutions on fresh inputs: none loses a point'
 	@echo 'make fuzz     10,000 malformed notebooks: each is graded or rejected, none is a crash'
 	@echo 'make bench    what grading costs, beside plain nbgrader'
+	@echo 'make bench-tinytorch  a training step, beside NumPy by hand, HIPS autograd and torch'
 	@echo 'make axe      fetches axe-core, which looks for what keeps people from using a page'
 	@echo 'make actionlint  fetches actionlint, which reads the workflows as GitHub would'
 	@echo 'make screenshots  the pictures in docs/screenshots/, from a real browser'
@@ -115,6 +116,13 @@ $(ACTIONLINT): | $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench
+
+# HIPS autograd is fetched beside; torch takes part where somebody has installed it.
+RIVALS := build/rivals
+bench-tinytorch: $(READY)
+	@test -d $(RIVALS)/autograd || $(BIN)/python -m pip install --quiet \
+	  --disable-pip-version-check --no-deps --target $(RIVALS) autograd
+	PYTHONPATH=$(RIVALS) $(BIN)/python -m tests.bench_tinytorch
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants
