@@ -67,7 +67,7 @@ def test_the_digits_are_recognised(said: tuple[Names, dict[str, str]]) -> None:
 def test_the_last_digits_are_strangers(said: tuple[Names, dict[str, str]]) -> None:
     """The question's 91%, over three beginnings of the same network."""
     names, _ = said
-    digits, shares = names["digits"], []
+    digits, shares = tt.TensorDataset(names["ink"], names["answers"]), []
     loader = tt.DataLoader(tt.Subset(digits, range(1437, 1797)), 64)
     for seed in range(3):
         rng = np.random.default_rng(seed)

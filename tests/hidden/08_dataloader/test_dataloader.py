@@ -357,7 +357,7 @@ class TestCollate:
 
     @pytest.mark.points(2)
     def test_alone(self, student, rng):
-        """An example that is no tuple counts as a tuple of length one."""
+        """Examples that are no tuples make a batch with a single part."""
         numbers = [int(each) for each in rng.integers(0, 99, 4)]
         for part, tensor, said in (
             (rng.normal(size=(4, 2)), True, "Tensors"),
