@@ -80,7 +80,7 @@ class MaxPool2d(Pool2d):
     """The largest number of each window: Tensor (N, C, H, W) to Tensor (N, C, OH, OW)."""
 
     def forward(self, x):
-        return windows(x, self.kernel_size, self.stride).max((2, 3))
+        return windows(x, self.kernel_size, self.stride).max(3).max(2)
 
 
 class AvgPool2d(Pool2d):

@@ -92,21 +92,21 @@ def load_weights(path, model):
     """Give `model` what `save_weights` wrote; it must be built as the one that was saved.
 
     Each parameter keeps its shape and dtype. Raises ValueError, and changes nothing, if the file is
-    damaged or another model's; an array that a module has not set yet is no reason.
+    damaged or another model's. An array that only one of them has is no reason.
     """
     saved, modules = read_arrays(path), modules_by_name(model)
     weights = weights_by_name(modules)
     for name in sorted(weights.keys() | saved.keys()):
         place, attribute = ".".join(name.split(".")[:2]), name.split(".")[2:]
-        if name not in saved:
+        if name not in saved and isinstance(weights[name], Tensor):
             raise ValueError(f"{path} is of another model: it has no {name}, and this one has")
-        if name in weights:
+        if name in weights and name in saved:
             if plain(saved[name].shape) != plain(weights[name].shape):
                 shapes = f"{saved[name].shape} there and {weights[name].shape} here"
                 raise ValueError(f"{path} is of another model: {name} is {shapes}")
             if saved[name].dtype.kind not in NUMBERS:
                 raise ValueError(f"{path} holds no weights: {name} is of {saved[name].dtype}")
-        elif (
+        elif name in saved and (
             place not in modules
             or len(attribute) != 1
             or getattr(modules[place], *attribute, None) is not None

@@ -509,7 +509,7 @@ def answered(cases):
         for name, value in arrays.items():
             old = getattr(layer, name)
             setattr(layer, name, np.array(value, old.dtype).reshape(old.shape))
-        layer.train(case.get("training", True))
+        layer.train() if case.get("training", True) else layer.eval()
         leaves = [tt.Tensor(np.array(x), requires_grad=True) for x in case["x"]]
         answers = [layer(leaf) for leaf in leaves]
         told = {"answers": [y.data for y in answers], "arrays": {}, "grads": {}, "slopes": {}}
