@@ -16,11 +16,14 @@ from typing import Any
 
 import pytest
 
+from proctor.author import export, prerequisites
+from proctor.course.course import Course
 from proctor.report.table import NO_ISOLATION
 from proctor.student.unjailed import Unjailed
 from tests.machine import environment
 from tests.test_grading import NAME, SOURCE, as_notebook, make_course, notebooks, write
 from tests.test_house import modules
+from tests.test_prerequisites import THREE
 
 BARE = '''
 """Takes away what Windows has not; run when Python starts."""
@@ -170,6 +173,40 @@ def test_an_isolation_that_cannot_be_had_is_refused(bare: Path, desk: Path) -> N
     write(desk, f"{NAME}.ipynb", json.dumps(notebooks()[NAME]))
     status, _, wrong = proctor(bare, "check", "--isolation", "full", f"{NAME}.ipynb", cwd=desk)
     assert status == 2 and "no jail" in wrong
+
+
+def test_what_is_done_there_can_be_handed_in(bare: Path, tmp_path: Path) -> None:
+    """And the receipt that was made there is understood here, and the other way round."""
+    folder = tmp_path / "Übungen für Lerner" / NAME
+    write(folder, f"{NAME}.ipynb", json.dumps(windows_lines(notebooks()[NAME])))
+    write(folder, "rows.csv", "1.0\n2.0\n4.0\n")
+    status, said, wrong = proctor(bare, "submit", "--force", NAME, cwd=folder.parent)
+    assert (status, wrong) == (0, ""), said
+    assert f"{NAME}.zip" in said
+    for python in (bare, Path(sys.executable)):
+        for what in (NAME, f"{NAME}.zip"):
+            status, same, wrong = proctor(python, "receipt", what, cwd=folder.parent)
+            assert (status, wrong) == (0, ""), same
+    write(folder, "rows.csv", "1.0\n")
+    assert proctor(bare, "receipt", NAME, cwd=folder.parent)[0] == 1
+
+
+def test_what_the_instructor_hands_out_can_be_unpacked_there(bare: Path, tmp_path: Path) -> None:
+    course = make_course(tmp_path / "course", THREE)
+    for path in (course / "mini").iterdir():
+        path.unlink()
+    export.export_course(course / "source", course / "mini")
+    archive = prerequisites.write(Course.load(course).assignment("03_means"), tmp_path)
+    desk = tmp_path / "Übungen für Lerner"
+    desk.mkdir()
+    status, said, wrong = proctor(bare, "unpack", str(archive), cwd=desk)
+    assert (status, wrong) == (0, "")
+    assert "mini: the instructor's pairs, totals" in said
+    for name in ("pairs.py", "__init__.py"):
+        assert b"\r" not in (desk / "mini" / name).read_bytes()
+    code = "import mini; print(mini.totals_made())"
+    done = subprocess.run([bare, "-c", code], cwd=desk, capture_output=True, text=True)
+    assert done.stdout == "totals\n", done.stderr
 
 
 def test_what_a_cell_has_started_ends_with_it(bare: Path, desk: Path) -> None:

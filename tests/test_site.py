@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ import pytest
 
 from proctor.student.inside import Inside
 from tests.browser import ARGUMENTS, CHROMIUM
-from tests.classroom import ROOT, text_of
+from tests.classroom import ROOT, solved, text_of
 from tests.test_check import as_exported
 from tests.test_grading import NAME, as_notebook, cell, check, given, notebooks, write
 from tests.test_inside import COMMAND, run
@@ -223,11 +224,14 @@ def test_a_notebook_is_checked_in_the_page(tab: Any) -> None:
     assert "is still to be written" in said
 
 
-@built
-@pytest.mark.skipif(
+with_numpy = pytest.mark.skipif(
     not os.environ.get("WHEELS", "").rpartition("/")[2].startswith("numpy"),
-    reason="no NumPy for Pyodide on a registry: `make test-site WHEELS=numpy-....whl`",
+    reason="no NumPy for this Pyodide on a registry: `make test-site WHEELS=numpy-....whl`",
 )
+
+
+@built
+@with_numpy
 def test_the_first_assignment_is_checked_in_the_page(tab: Any) -> None:
     tab.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
     tab.keyboard.press("Control+a")
@@ -237,3 +241,38 @@ def test_the_first_assignment_is_checked_in_the_page(tab: Any) -> None:
     results = tab.locator('section[aria-label="proctor check"]').first
     results.get_by_text("01_tensor.ipynb").wait_for()
     assert "NotImplementedError" in results.inner_text()
+
+
+NODE = """
+const [site, desk] = process.argv.slice(-2);
+const { loadPyodide } = await import(`${site}/static/pyodide/pyodide.mjs`);
+const { readFileSync } = await import("fs");
+const pyodide = await loadPyodide({ indexURL: `${site}/static/pyodide/` });
+const found = JSON.parse(readFileSync(`${site}/jupyter-lite.json`))["jupyter-config-data"];
+const kernel = found.litePluginSettings["@jupyterlite/pyodide-kernel-extension:kernel"];
+await pyodide.loadPackage(kernel.loadPyodideOptions.packages, { messageCallback: () => {} });
+pyodide.FS.mkdir("/drive");
+pyodide.FS.mount(pyodide.FS.filesystems.NODEFS, { root: desk }, "/drive");
+await pyodide.runPythonAsync(`
+import os
+os.chdir("/drive")
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_line_magic("load_ext", "proctor")
+shell.run_line_magic("proctor", "check 01_tensor")
+`);
+"""
+
+
+@built
+@with_numpy
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
+def test_the_solved_first_assignment_passes_on_numpy_for_webassembly(tmp_path: Path) -> None:
+    """What the page loads, without the page: whatever Pyodide NumPy is there for."""
+    for name, notebook in solved("01_tensor").items():
+        write(tmp_path, f"{name}.ipynb", json.dumps(notebook))
+    command = ["node", "--input-type=module", "-e", NODE, str(SITE.resolve()), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("works") == 11 and "not yet" not in done.stdout
+    assert "Every visible check passes" in done.stdout and Inside.warning in done.stdout

@@ -226,7 +226,6 @@ class TestFetch:
         self, course: classroom.Course, tmp_path: Path
     ) -> None:
         [(name, notebook)] = classroom.solved(ASSIGNMENT).items()
-        (course.root / "roster.csv").write_text("id\nada\nbob\ncyd\n")
         ada = self.repository(tmp_path / "a", name, json.dumps(notebook))
         bob = self.repository(tmp_path / "b", name, "{}")
         gone = (tmp_path / "nowhere").as_uri()

@@ -30,8 +30,9 @@ def clamp(x, low, high):
 
 def sigmoid(x):
     """1 / (1 + exp(-x)), elementwise, without overflow in the value or on the way to it."""
-    m = (-x).maximum(0)
-    one, other = (-m).exp(), (-x - m).exp()
+    opposite = -x
+    below = -opposite.maximum(0)  # x, or 0 if that is less
+    one, other = below.exp(), (opposite + below).exp()
     return one / (one + other)
 
 
@@ -45,8 +46,8 @@ def gelu(x):
 
     The tanh form of Hendrycks and Gimpel, 2016 (arXiv:1606.08415), in half the operations.
     """
-    inner = math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x)
-    return x * sigmoid(inner)
+    scale = math.sqrt(8 / math.pi)
+    return x * sigmoid(x * (scale + scale * 0.044715 * (x * x)))
 
 
 def softmax(x, axis=-1):

@@ -16,7 +16,7 @@ VJPS = {"__add__": lambda g, out, a, b: (g, g)}
 
 
 VJPS["__mul__"] = lambda g, out, a, b: (g * b, g * a)
-VJPS["__truediv__"] = lambda g, out, a, b: (g / b, -g * out / b)
+VJPS["__truediv__"] = lambda g, out, a, b: (part := g / b, -part * out)
 VJPS["__pow__"] = lambda g, out, a, p: (g * p * a ** (p - 1 if p else 0),)
 VJPS["exp"] = lambda g, out, a: (g * out,)
 VJPS["log"] = lambda g, out, a: (g / a,)

@@ -36,6 +36,6 @@ done <<< "$rows"
 
 unset GIT_CONFIG_VALUE_0 GIT_CONFIG_KEY_0 GIT_CONFIG_COUNT
 status=0
-proctor collect "$clones" --course "$course" --assignment "$assignment" || status=$?
+proctor collect "$clones" --course "$course" --roster "$list" --assignment "$assignment" || status=$?
 [ "$status" -le 1 ] || exit "$status"
 echo "fetch.sh: $missing could not be fetched"
