@@ -130,6 +130,12 @@ class TestRelease:
         with pytest.raises(CourseError, match=words):
             release.check(course(tmp_path, tag, on).assignment(NAME))
 
+    def test_the_instructors_own_file_is_not_handed_out(self, tmp_path: Path) -> None:
+        made = course(tmp_path)
+        (tmp_path / "source" / NAME / FILE).write_bytes(DATA)
+        with pytest.raises(CourseError, match=r"weights-1.npz: students are to hand in .* Move it"):
+            release.check(made.assignment(NAME))
+
     def test_trying_solutions(self, mini: Course, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as left:
             main(["try", NAME, "--course", str(mini.root)])

@@ -20,7 +20,7 @@ from proctor.course.course import Assignment
 from proctor.course.settings import delimiters, mark_scheme, setting
 from proctor.errors import CourseError
 from proctor.grade.grading import Grader
-from proctor.notebook.cells import DEMO, HAND_IN, Cell, Notebook, is_file_name, nbgrader
+from proctor.notebook.cells import DEMO, HAND_IN, Cell, Notebook, hand_ins, is_file_name, nbgrader
 from proctor.notebook.template import Stubs, Submission, Template, read
 
 MOST = 3  # sentences of one kind; who mends these will see the others
@@ -36,6 +36,12 @@ def check(assignment: Assignment) -> None:
         for template in templates
         for fault in _misread(template, course.config)
     )
+    asked = {name for t in templates for cell in t.cells for name in hand_ins(cell)}
+    if found := sorted(asked & {*assignment.files}):
+        raise CourseError(
+            f"{assignment.source / found[0]}: students are to hand in a file of this name, and this "
+            "one would be given to them and put in the place of theirs. Move it out of there."
+        )
     points = sum(cell.points for t in templates for cell in t.grade_cells.values())
     wanted = course.settings.points
     if wanted and abs(points - wanted) > 1e-6:
