@@ -39,8 +39,8 @@ def check(assignment: Assignment) -> None:
     asked = {name for t in templates for cell in t.cells for name in hand_ins(cell)}
     if found := sorted(asked & {*assignment.files}):
         raise CourseError(
-            f"{assignment.source / found[0]}: students are to hand in a file of this name, and this "
-            "one would be given to them and put in the place of theirs. Move it out of there."
+            f"{assignment.source / found[0]}: students are to hand in a file of this name, and "
+            "this one would be given to them and put in the place of theirs. Move it out of there."
         )
     points = sum(cell.points for t in templates for cell in t.grade_cells.values())
     wanted = course.settings.points
