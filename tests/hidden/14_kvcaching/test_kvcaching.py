@@ -293,7 +293,7 @@ class TestCache:
             (0, k[0], 2 * k[0], 3),
             *((0, k[n][:, :, :2], k[n][:, :, 1:], 0) for n in (1, 2, 3)),
         ]
-        _, told = kept(student, 5, steps)
+        _, told = kept(student, 20, steps)
         symptom(LENGTH_RAISED, any(length != 3 for *_, length in told[1:]))
         symptom(ADDED_AGAIN, np.shape(told[3][0])[2] > 5)
         for n, (keys, values, _, _) in enumerate(told[1:], 1):
@@ -755,12 +755,12 @@ def wrote(common, lent, size, weights, calls):
             if held:
                 model([held], cache=cache)
             model.train()
-            for each in inside:
-                each.training = False
+            inside[0].training = False
             given = {} if cache is None else {"cache": cache}
-            rng = np.random.default_rng(seed)
+            if seed is not None:
+                given["rng"] = np.random.default_rng(seed)
             try:
-                text = generate(model, prompt, count, rng=rng, **options, **given)
+                text = generate(model, prompt, count, **options, **given)
             except ValueError:
                 return "ValueError", cache.length, None, None
             modes = model.training, [each.training for each in inside]
@@ -778,6 +778,24 @@ def wrote(common, lent, size, weights, calls):
                 return [run(*call) for call in calls]
         enable_cache()
         return [run(*call) for call in calls]
+
+
+@run_in_worker
+def plainly(common, size, weights, prompt, count):
+    """What is written by a model that knows nothing of caches."""
+    exec(common, names := {})
+    tt = names["tt"]
+
+    class Plain(tt.Module):
+        context = size[1]
+
+        def __init__(self):
+            self.inside = names["place"](tt.GPT(*size), weights)
+
+        def forward(self, ids):
+            return self.inside(ids)
+
+    return [int(i) for i in generate(Plain(), prompt, count, temperature=0)]
 
 
 def greedy(reference, weights, ids, count, size=SIZE):
@@ -824,6 +842,8 @@ class TestGenerate:
                 assert_close(text, greedy(reference, weights, ids, 8)[0])
 
         own_or_lent(check, *OTHERS)
+        text = plainly(student, COMMON, SIZE, weights, calls[0][0], 8)
+        assert_close(text, greedy(reference, weights, calls[0][0], 8)[0])
 
     @pytest.mark.points(1.5)
     def test_drawn(self, student, rng):
@@ -837,10 +857,11 @@ class TestGenerate:
             for seed in seeds
             for context in (9, None)
         ]
+        calls += [(ids, 7, {}, None, context, []) for context in (9, None)]
 
         def check(lent):
             texts = [text for text, *_ in wrote(student, COMMON, lent, SIZE, weights, calls)]
-            for cached, plain in zip(texts[::2], texts[1::2], strict=True):
+            for cached, plain in zip(texts[:-2:2], texts[1:-2:2], strict=True):
                 assert_close(cached, plain)
             assert {len(text) for text in texts} == {9}
             assert len({tuple(text) for text in texts}) > 1
@@ -895,7 +916,8 @@ class TestGenerate:
         def check(lent):
             for text, _, _, modes in wrote(student, COMMON, lent, SIZE, weights, calls):
                 assert_close(text, greedy(reference, weights, ids, 5)[0])
-                assert modes[0] is True and not any(modes[1])
+                assert modes[0] is True and len(modes[1]) > 1
+                assert modes[1][0] is False and all(modes[1][1:])
 
         own_or_lent(check, *OTHERS)
 
@@ -948,12 +970,13 @@ changed = run_in_worker(_changed)
 
 
 @run_in_worker
-def in_turns(common, size, weights, texts, pieces):
-    """Texts that models read in turns, a model and a cache for each; and their logits at last."""
+def in_turns(common, size, weights, whose, texts, pieces):
+    """The logits of texts that are read in turns, a cache for each, by the models `whose`."""
     exec(common, names := {})
     np, tt = names["np"], names["tt"]
     enable_cache()
-    models = [names["place"](tt.GPT(*size), w).eval() for w in weights]
+    made = [names["place"](tt.GPT(*size), w).eval() for w in weights]
+    models = [made[n] for n in whose]
     caches, told = [KVCache(size[1]) for _ in texts], [[] for _ in texts]
     parts = [names["cut"](ids, pieces) for ids in texts]
     for n in range(len(pieces)):
@@ -1011,13 +1034,14 @@ class TestWhole:
     @pytest.mark.points(3)
     def test_in_turns(self, student, reference, rng):
         """Texts that are read in turns, each with a cache of its own, do not meet."""
-        describe_input("three texts, two of them by models of equal size and other weights")
-        weights = [drawn(rng, SIZE) for _ in range(2)]
-        weights.append(weights[0])
+        describe_input(
+            "three texts, two of them read by one model, one by a model of other weights"
+        )
+        weights, whose = [drawn(rng, SIZE) for _ in range(2)], [0, 1, 0]
         texts = [rng.integers(0, 6, (batch, 8)) for batch in (1, 2, 1)]
-        found, counts = in_turns(student, COMMON, SIZE, weights, texts, [2, 1, 4, 1])
-        for logits, w, ids in zip(found, weights, texts, strict=True):
-            assert_close(logits, wanted(reference, SIZE, w, ids))
+        found, counts = in_turns(student, COMMON, SIZE, weights, whose, texts, [2, 1, 4, 1])
+        for logits, n, ids in zip(found, whose, texts, strict=True):
+            assert_close(logits, wanted(reference, SIZE, weights[n], ids))
         assert counts == [2 + 2 * 16 + 2] * 3
 
     @pytest.mark.points(3)
