@@ -20,6 +20,7 @@ from .embeddings import Embedding, PositionalEmbedding, sinusoidal_positions
 from .attention import MultiHeadAttention, attention_map, causal_mask, scaled_dot_product_attention
 from .transformers import GPT, LayerNorm, TransformerBlock, generate, next_token_loss
 from .kvcaching import KVCache, disable_cache, enable_cache
+from .profiling import count_flops, count_pages, count_parameters, profile, watch
 
 __all__ = [
     "Tensor",
@@ -84,4 +85,9 @@ __all__ = [
     "KVCache",
     "disable_cache",
     "enable_cache",
+    "count_flops",
+    "count_pages",
+    "count_parameters",
+    "profile",
+    "watch",
 ]
