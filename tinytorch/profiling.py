@@ -87,8 +87,8 @@ def count_pages(f, *inputs, smallest=131072):
     pages = []
 
     def tell(name, seconds, result, args):
-        size = result.data.nbytes
-        if size >= smallest and not np.shares_memory(result.data, args[0].data):
+        size, arrays = result.data.nbytes, (result.data, args[0].data)
+        if size >= smallest and not np.shares_memory(*arrays):
             pages.append(-(-size // 4096))
 
     with watch(tell):

@@ -70,7 +70,7 @@ def test_names_are_the_same_with_a_cache_and_without(said: tuple[Names, dict[str
 
 
 def test_a_long_text_is_written_faster_with_a_cache(said: tuple[Names, dict[str, str]]) -> None:
-    """Said is "a few times"; on a busy machine, too, it is more than half as much again."""
+    """Nothing is said of how much; on a busy machine, too, it is more than half as much again."""
     names = said[0]
     names["enable_cache"]()
     model = tt.GPT(27, 256, 64, 4, 2, np.random.default_rng(0))
