@@ -19,6 +19,8 @@ from .tokenization import BPETokenizer, CharTokenizer
 from .embeddings import Embedding, PositionalEmbedding, sinusoidal_positions
 from .attention import MultiHeadAttention, attention_map, causal_mask, scaled_dot_product_attention
 from .transformers import GPT, LayerNorm, TransformerBlock, generate, next_token_loss
+from .kvcaching import KVCache, disable_cache, enable_cache
+from .profiling import count_flops, count_pages, count_parameters, profile, watch
 
 __all__ = [
     "Tensor",
@@ -80,4 +82,12 @@ __all__ = [
     "TransformerBlock",
     "generate",
     "next_token_loss",
+    "KVCache",
+    "disable_cache",
+    "enable_cache",
+    "count_flops",
+    "count_pages",
+    "count_parameters",
+    "profile",
+    "watch",
 ]

@@ -141,6 +141,27 @@ BROKEN = {
     "is empty": lambda stub: "",
 }
 # Each section in one of these ways, in turn: grading them all takes three times as long.
+OWN["14_kvcaching"] = {
+    "multiply_adds": {"MultiplyAdds"},
+    "cache": {"Cache"},
+    "late_mask": {"LateMask"},
+    "attention": {"Attention"},
+    "model": {"Model"},
+    "enable": {"Enable"},
+    "breaks_it": {"Bug"},
+    "generate": {"Generate"},
+}
+OWN["15_profiling"] = {
+    "count_parameters": {"CountParameters"},
+    "telling": {"Telling"},
+    "watch": {"Watch"},
+    "count_flops": {"CountFlops"},
+    "breaks_it": {"Bug"},
+    "profile": {"Profile"},
+    "culprit": {"Culprit"},
+    "quick_gelu": {"QuickGelu"},
+    "count_pages": {"CountPages"},
+}
 SECTIONS = [
     (name, section, how)
     for (name, section), how in zip(
