@@ -145,9 +145,9 @@ OWN["14_kvcaching"] = {
     "multiply_adds": {"MultiplyAdds"},
     "cache": {"Cache"},
     "late_mask": {"LateMask"},
-    "attention": {"Attention"},
-    "model": {"Model"},
-    "enable": {"Enable"},
+    "attention": {"Attention", "Generate"},  # a point of it: without a cache, on what was upgraded
+    "model": {"Model", "Generate", "Enable"},  # the upgrade needs the name
+    "enable": {"Enable", "Generate"},
     "breaks_it": {"Bug"},
     "generate": {"Generate"},
 }
