@@ -21,6 +21,15 @@ from .attention import MultiHeadAttention, attention_map, causal_mask, scaled_do
 from .transformers import GPT, LayerNorm, TransformerBlock, generate, next_token_loss
 from .kvcaching import KVCache, disable_cache, enable_cache
 from .profiling import count_flops, count_pages, count_parameters, profile, watch
+from .quantization import (
+    Quantized,
+    QuantizedLinear,
+    dequantize,
+    pack,
+    quantize,
+    quantize_model,
+    unpack,
+)
 
 __all__ = [
     "Tensor",
@@ -90,4 +99,11 @@ __all__ = [
     "count_parameters",
     "profile",
     "watch",
+    "Quantized",
+    "QuantizedLinear",
+    "dequantize",
+    "pack",
+    "quantize",
+    "quantize_model",
+    "unpack",
 ]
