@@ -43,14 +43,13 @@ def quantize(x, bits=8, axis=None, symmetric=True):
     scale = (np.maximum(high, -low) if symmetric else high - low) / x.dtype.type(top)
     scale = np.where(scale > 0, scale, x.dtype.type(1))
     zero = np.zeros_like(low) if symmetric else np.round(-low / scale)
-    values = np.clip(np.round(x / scale) + zero, -top if symmetric else 0, top)
+    values = np.minimum(np.round(x / scale) + zero, top)  # two roundings may reach top + 1
     return Quantized(values.astype("int8" if symmetric else "uint8"), scale, zero.astype("int32"))
 
 
 def dequantize(q):
     """The floats that a `Quantized` stands for, in the dtype of its scale."""
-    marks = q.values.astype(q.scale.dtype) - q.zero.astype(q.scale.dtype)
-    return marks * q.scale
+    return (q.values - q.zero.astype(q.scale.dtype)) * q.scale
 
 
 def pack(values, bits):
@@ -80,8 +79,7 @@ class QuantizedLinear(Module):
 
     def forward(self, x):
         """x: a Tensor (..., in_features). Returns a Tensor (..., out_features) of its dtype."""
-        marks = unpack(self.packed, self.bits, self.shape).astype(x.dtype)
-        y = (x @ Tensor(marks)) * self.scale
+        y = (x @ Tensor(unpack(self.packed, self.bits, self.shape))) * self.scale
         return y if self.bias is None else y + self.bias
 
 
@@ -93,9 +91,8 @@ def quantize_model(model, bits=8):
         if isinstance(value, (list, tuple)):
             return type(value)(replaced(each) for each in value)
         if isinstance(value, Module) and id(value) not in made:
-            linear = isinstance(value, Linear)
-            made[id(value)] = QuantizedLinear(value, bits) if linear else value
-            for name, each in [] if linear else list(vars(value).items()):
+            made[id(value)] = QuantizedLinear(value, bits) if isinstance(value, Linear) else value
+            for name, each in list(vars(value).items()):
                 setattr(value, name, replaced(each))
         return made.get(id(value), value)
 

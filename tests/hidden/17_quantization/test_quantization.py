@@ -183,7 +183,7 @@ WAYS = pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "af
 
 class TestQuantize:
     @WAYS
-    @pytest.mark.points(6)
+    @pytest.mark.points(5)
     def test_nearest(self, student, rng, symmetric):
         """Each number goes to the nearest mark: the error is at most half a scale."""
         describe_input("8, 5, 4, 3 and 2 bits, one ruler for all and one a column")
@@ -198,6 +198,19 @@ class TestQuantize:
             symptom(CUT, 0.6 < off.max() < 1.001)
             assert near(found, x)
             assert_close(np.asarray(found[1]), ruler(x, **options))
+
+    @WAYS
+    @pytest.mark.points(1)
+    def test_small(self, student, rng, symmetric):
+        """Small numbers get a small ruler: nothing is added to be safe."""
+        describe_input("float64 numbers around 1e-7, and float32 numbers around 1e-20")
+        x = 1e-7 * (1 + rng.normal(size=(30, 2)))
+        cases = [(x, {"symmetric": symmetric, "axis": 1, "bits": b}) for b in (8, 4)]
+        cases += [((1e-13 * x).astype(np.float32), options) for _, options in cases]
+        for found, (each, options) in zip(quantized(student, cases), cases, strict=True):
+            assert near(found, each)
+            scale = np.asarray(found[1], float)
+            assert_close(scale / ruler(each, **options), np.ones((1, 2)), rtol=1e-5)
 
     @WAYS
     @pytest.mark.points(4)
