@@ -30,6 +30,15 @@ from .quantization import (
     quantize_model,
     unpack,
 )
+from .compression import (
+    distill,
+    distillation_loss,
+    factor,
+    hold,
+    low_rank,
+    magnitude_prune,
+    prune_model,
+)
 
 __all__ = [
     "Tensor",
@@ -106,4 +115,11 @@ __all__ = [
     "quantize",
     "quantize_model",
     "unpack",
+    "distill",
+    "distillation_loss",
+    "factor",
+    "hold",
+    "low_rank",
+    "magnitude_prune",
+    "prune_model",
 ]
