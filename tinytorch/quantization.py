@@ -5,7 +5,7 @@ Exported from source/17_quantization/17_quantization.ipynb by `proctor export`; 
 
 import numpy as np
 
-from tinytorch import Linear, Module, Tensor
+from tinytorch import Linear, Module
 
 __all__ = [
     "Quantized",
@@ -40,10 +40,11 @@ def quantize(x, bits=8, axis=None, symmetric=True):
     others = None if axis is None else tuple(i for i in range(x.ndim) if i != axis % x.ndim)
     high, low = (f(axis=others, keepdims=True, initial=0) for f in (x.max, x.min))
     top = 2 ** (bits - 1) - 1 if symmetric else 2**bits - 1
-    scale = (np.maximum(high, -low) if symmetric else high - low) / x.dtype.type(top)
+    size = np.abs(x).max(axis=others, keepdims=True, initial=0)
+    scale = (size if symmetric else high - low) / x.dtype.type(top)
     scale = np.where(scale > 0, scale, x.dtype.type(1))
     zero = np.zeros_like(low) if symmetric else np.round(-low / scale)
-    values = np.minimum(np.round(x / scale) + zero, top)  # two roundings may reach top + 1
+    values = (np.round(x / scale) + zero).clip(max=top)  # two roundings may reach top + 1
     return Quantized(values.astype("int8" if symmetric else "uint8"), scale, zero.astype("int32"))
 
 
@@ -54,15 +55,15 @@ def dequantize(q):
 
 def pack(values, bits):
     """Values of `bits` bits each, from -2**(bits - 1), as one row of bytes without gaps."""
-    raised = (values.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
-    return np.packbits(np.unpackbits(raised.reshape(-1, 1), axis=1)[:, 8 - bits :])
+    rows = np.unpackbits(values.ravel().view(np.uint8)[:, None], axis=1)
+    return np.packbits(rows[:, -bits:])
 
 
 def unpack(packed, bits, shape):
     """The int8 values (shape) that `pack` wrote."""
     rows = np.unpackbits(packed)[: bits * int(np.prod(shape))].reshape(-1, bits)
-    raised = np.packbits(np.pad(rows, ((0, 0), (8 - bits, 0))), axis=1)
-    return (raised.astype(np.int16) - 2 ** (bits - 1)).astype(np.int8).reshape(shape)
+    signed = np.pad(rows, ((0, 0), (8 - bits, 0)), "edge")  # the first bit is the sign
+    return np.packbits(signed).view(np.int8).reshape(shape)
 
 
 class QuantizedLinear(Module):
@@ -79,7 +80,7 @@ class QuantizedLinear(Module):
 
     def forward(self, x):
         """x: a Tensor (..., in_features). Returns a Tensor (..., out_features) of its dtype."""
-        y = (x @ Tensor(unpack(self.packed, self.bits, self.shape))) * self.scale
+        y = (x @ unpack(self.packed, self.bits, self.shape)) * self.scale
         return y if self.bias is None else y + self.bias
 
 

@@ -637,7 +637,7 @@ class TestLoss:
     @pytest.mark.points(5)
     def test_value(self, student, rng):
         """Labels and teacher are mixed as the formula says, at any temperature and share."""
-        for temperature, share in ((2.5, 0.3), (0.7, 0.8), (4.0, 1.0), (1.0, 0.0)):
+        for temperature, share in ((2.5, 0.3), (0.7, 0.8), (4.0, 1.0), (1.0, 0.0), (1e-3, 1.0)):
             describe_input(f"(6, 4) logits, a temperature of {temperature}, a share of {share}")
             logits, teacher = 2 * rng.normal(size=(6, 4)), 2 * rng.normal(size=(6, 4))
             targets = rng.integers(0, 4, 6)
@@ -981,7 +981,7 @@ class TestWhole:
     @pytest.mark.points(9)
     @pytest.mark.parametrize("share", [1.0, 0.5], ids=["teacher", "half"])
     def test_small_gpt(self, student, reference, rng, share):
-        """A small GPT that learns from a teacher comes nearer to the truth than by labels alone."""
+        """A small GPT that learns from a teacher comes as near to the truth as it should."""
         describe_input(f"a GPT of one block, 30 steps of 8 short texts, a share of {share}")
         size = vocab, context, _dim, _, _ = 6, 8, 16, 2, 1
         table = 1.5 * rng.normal(size=(vocab, vocab))
@@ -994,7 +994,6 @@ class TestWhole:
         data = size, weights, table, batches
         found, logits = gpt_run(student, *data, options, asked)
         wanted, right = by_reference(reference, _gpt_run, *data, options, asked)
-        _, labels = by_reference(reference, _gpt_run, *data, options | {"share": 0.0}, asked)
 
         def surprise(logits):
             """The mean KL of the truth from a model: what it loses beyond what nobody knows."""
@@ -1003,5 +1002,5 @@ class TestWhole:
 
         assert_close(found, wanted, rtol=1e-5)
         assert_close(logits, right, rtol=1e-4, atol=1e-5)
-        assert surprise(logits) < surprise(labels)
-        assert surprise(logits) < 0.5 * surprise(np.zeros(logits.shape))
+        assert surprise(logits) < surprise(np.zeros(logits.shape))
+        assert abs(surprise(logits) - surprise(right)) < 0.01 * surprise(right)
