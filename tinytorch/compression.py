@@ -85,11 +85,11 @@ def distillation_loss(logits, teacher, targets, temperature=1.0, share=0.5):
     logits: a Tensor (..., C), teacher: an array (..., C), targets: classes (...).
     (G. Hinton and others, "Distilling the Knowledge in a Neural Network", 2015.)
     """
-    rows = logits.reshape(-1, logits.shape[-1])
+    rows = logits.reshape(np.size(targets), logits.shape[-1])
     wanted = np.reshape(teacher, rows.shape).astype(rows.dtype)
     log_q = log_softmax(Tensor(wanted / temperature)).data
     log_p = log_softmax(rows / temperature)
-    soft = ((log_q - log_p) * np.exp(log_q)).sum(-1).mean()
+    soft = ((log_q - log_p) * np.exp(log_q)).sum(1).mean()
     hard = cross_entropy(rows, np.ravel(targets))
     return hard * (1 - share) + soft * (share * temperature**2)
 

@@ -40,7 +40,7 @@ def quantize(x, bits=8, axis=None, symmetric=True):
     others = None if axis is None else tuple(i for i in range(x.ndim) if i != axis % x.ndim)
     high, low = (f(axis=others, keepdims=True, initial=0) for f in (x.max, x.min))
     top = 2 ** (bits - 1) - 1 if symmetric else 2**bits - 1
-    size = np.abs(x).max(axis=others, keepdims=True, initial=0)
+    size = np.abs(x).max(axis=others, keepdims=True)
     scale = (size if symmetric else high - low) / x.dtype.type(top)
     scale = np.where(scale > 0, scale, x.dtype.type(1))
     zero = np.zeros_like(low) if symmetric else np.round(-low / scale)

@@ -35,6 +35,9 @@ ONE_RULER = Misconception(
 OTHER_AXIS = Misconception(
     "the other axis", "The rulers go by `axis`: the maximum runs along all the *other* axes."
 )
+PAST_THE_END = Misconception(
+    "past the last mark", "A value beyond the last mark has gone round: cut it off there."
+)
 WITHOUT_ZERO = Misconception(
     "zero left out", "high is at least 0 and low at most 0, so that 0 is always a mark."
 )
@@ -277,7 +280,21 @@ class TestQuantize:
             if x is not both:
                 assert_close(np.asarray(zero), [first if x[0] > 0 else last])
 
-    @pytest.mark.points(2)
+    @pytest.mark.points(1)
+    def test_last_mark(self, student, rng):
+        """Where low and high both lie half-way between marks, none is beyond the last."""
+        size = 2.0 ** int(rng.integers(-3, 4))
+        describe_input("affine: from -1.5 marks below 0 to half a mark below a whole one")
+        bits = (8, 5, 3)
+        cases = [
+            (size * np.array([-1.5, 0.0, 1.0, 2**b - 2.5]), {"bits": b, "symmetric": False})
+            for b in bits
+        ]
+        for found, (x, _) in zip(quantized(student, cases), cases, strict=True):
+            symptom(PAST_THE_END, np.abs(meaning(*found[:3]) - x).max() > size)
+            assert near(found, x)
+
+    @pytest.mark.points(1)
     def test_alike(self, student, rng):
         """Zeros, equal numbers and one number alone come back, and nothing is divided by 0."""
         c = float(rng.uniform(1, 9))

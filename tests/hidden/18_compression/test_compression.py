@@ -639,13 +639,14 @@ class TestLoss:
         """Labels and teacher are mixed as the formula says, at any temperature and share."""
         for temperature, share in ((2.5, 0.3), (0.7, 0.8), (4.0, 1.0), (1.0, 0.0), (1e-3, 1.0)):
             describe_input(f"(6, 4) logits, a temperature of {temperature}, a share of {share}")
-            logits, teacher = 2 * rng.normal(size=(6, 4)), 2 * rng.normal(size=(6, 4))
+            size = min(2, temperature)
+            logits, teacher = size * rng.normal(size=(6, 4)), size * rng.normal(size=(6, 4))
             targets = rng.integers(0, 4, 6)
             options = {"temperature": temperature, "share": share}
             [(found, _)] = losses(student, [(logits, teacher, targets, options)])
             right, slips = loss_and_slips(logits, teacher, targets, temperature, share)
-            slips = {name: value for name, value in slips.items() if abs(value - right) > 1e-6}
-            assert_close(float(found), right, rtol=1e-6, symptoms=slips)
+            slips = {name: value for name, value in slips.items() if abs(value - right) > 1e-4}
+            assert_close(float(found), right, rtol=1e-6, atol=0, symptoms=slips)
 
     @pytest.mark.points(2)
     def test_slopes(self, student, rng):
