@@ -21,6 +21,24 @@ from .attention import MultiHeadAttention, attention_map, causal_mask, scaled_do
 from .transformers import GPT, LayerNorm, TransformerBlock, generate, next_token_loss
 from .kvcaching import KVCache, disable_cache, enable_cache
 from .profiling import count_flops, count_pages, count_parameters, profile, watch
+from .quantization import (
+    Quantized,
+    QuantizedLinear,
+    dequantize,
+    pack,
+    quantize,
+    quantize_model,
+    unpack,
+)
+from .compression import (
+    distill,
+    distillation_loss,
+    factor,
+    hold,
+    low_rank,
+    magnitude_prune,
+    prune_model,
+)
 
 __all__ = [
     "Tensor",
@@ -90,4 +108,18 @@ __all__ = [
     "count_parameters",
     "profile",
     "watch",
+    "Quantized",
+    "QuantizedLinear",
+    "dequantize",
+    "pack",
+    "quantize",
+    "quantize_model",
+    "unpack",
+    "distill",
+    "distillation_loss",
+    "factor",
+    "hold",
+    "low_rank",
+    "magnitude_prune",
+    "prune_model",
 ]

@@ -135,6 +135,23 @@ OWN["12_attention"] = {
     "split": {"Heads"},
     "multi_head": {"MultiHead"},
 }
+OWN["17_quantization"] = {
+    "quantize": {"Quantize"},
+    "dequantize": {"Dequantize"},
+    "breaks_it": {"Bug"},
+    "pack": {"Pack"},
+    "quantized_linear": {"QuantizedLinear"},
+    "quantize_model": {"Model"},
+}
+OWN["18_compression"] = {
+    "prune": {"Prune"},
+    "breaks_it": {"Bug"},
+    "prune_model": {"Hold"},
+    "low_rank": {"LowRank"},
+    "rank_for": {"RankFor"},
+    "loss": {"Loss"},
+    "distill": {"Distill"},
+}
 BROKEN = {
     "left blank": lambda stub: stub,
     "does not compile": lambda stub: stub.replace("raise", "raise)", 1),
