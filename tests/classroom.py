@@ -100,7 +100,7 @@ def trivial(assignment: str, value: int | str) -> dict[str, dict[str, Any]]:
 
 def scratch_course(root: Path) -> Course:
     """A copy of this course in `root`, without submissions."""
-    for name in ("source", "tinytorch", "tests/hidden"):
+    for name in ("source", "tinytorch", "tests/hidden", "tests/solutions"):
         shutil.copytree(
             ROOT / name,
             root / name,

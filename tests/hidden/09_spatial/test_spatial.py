@@ -214,9 +214,10 @@ class TestLoops:
         for dtype in (np.float32, np.float64):
             describe_input(f"pictures and weights in {np.dtype(dtype)}")
             cases = list(convolutions(rng, dtype))[:3]
-            for y, _, _ in looped(student, cases):
+            for (x, weight, *_), (y, _, _) in zip(cases, looped(student, cases), strict=True):
                 symptom(UPCAST, y.dtype == np.float64 and dtype is np.float32)
                 assert y.dtype == dtype and y.std() > 0
+                assert not np.array_equal(y, x) and not np.array_equal(y, weight)
 
     @pytest.mark.points(0.5)
     def test_changes_nothing(self, student, rng):
@@ -225,6 +226,7 @@ class TestLoops:
         for (x, weight, *_), (y, x2, weight2) in zip(cases, looped(student, cases), strict=True):
             symptom(IN_PLACE, not np.array_equal(x, x2) or not np.array_equal(weight, weight2))
             assert np.std(y) > 0
+            assert not np.array_equal(y, x) and not np.array_equal(y, weight)
 
 
 class TestKernels:
@@ -801,9 +803,10 @@ class TestPool:
 
         def check():
             found = answered(student, list(cases))
-            for seen in found:
+            for case, seen in zip(cases, found, strict=True):
                 symptom(UPCAST, seen["answers"][0].dtype == np.float64)
                 assert seen["answers"][0].dtype == np.float32 and seen["answers"][0].ndim == 4
+                assert not np.array_equal(seen["answers"][0], case["x"][0])
 
         either_way(student, check)
 

@@ -357,6 +357,7 @@ class TestLayerNorm:
         told = normed(student, [(x.astype(kind), None, None, {}) for kind in "fd"])
         assert [kind for _, kind in told] == ["float32", "float64"]
         assert_close(told[1][0].shape, x.shape)
+        assert not np.array_equal(told[1][0], x)
 
     @pytest.mark.points(1)
     def test_parameters(self, student, rng):

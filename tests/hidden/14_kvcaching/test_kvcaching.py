@@ -505,6 +505,7 @@ class TestAttention:
             data = (4, 2), weights, x.astype(np.float32), [3, 1], masks
             [found] = looked(student, COMMON, lent, *data)
             assert [each.dtype for each in found] == [np.float32] * 2
+            assert np.std(found[0]) > 0 and not np.array_equal(found[0], data[2][:, :3])
 
         own_or_lent(check, "KVCache")
 
@@ -718,6 +719,7 @@ class TestEnable:
     @pytest.mark.points(1.5)
     def test_once_is_enough(self, student, reference, rng):
         """Enabled three times, once disabled: plain."""
+        switches(student, reference, rng, "+++", on=True)
         switches(student, reference, rng, "+++-", on=False)
 
     @pytest.mark.points(1)

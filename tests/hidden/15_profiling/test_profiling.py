@@ -512,6 +512,8 @@ class TestWatch:
             reference.disable_gradients()
 
         def check(lent):
+            _, told, _, _ = went_through(student, COMMON, lent, "plain", True)
+            assert list(told) == ["exp", "sum"]
             for found, wanted in zip(slopes(student, COMMON, lent, x, w, True), right, strict=True):
                 assert_close(found, wanted)
 

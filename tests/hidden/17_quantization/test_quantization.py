@@ -602,7 +602,7 @@ class TestQuantizedLinear:
 
         def check(lent):
             [y], _, _, after = layered(student, RIGHT, lent, weight, bias, 8, [x])
-            assert y.dtype == np.float32
+            assert y.dtype == np.float32 and y.shape == (2, 3)
             assert_close(after, weight, rtol=0, atol=0)
             assert np.abs(y - 1).max() > 0
 

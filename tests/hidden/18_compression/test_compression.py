@@ -217,7 +217,8 @@ class TestPrune:
         for weight, (made, *_) in zip(
             weights, pruned(student, [(w, 0.5) for w in weights]), strict=True
         ):
-            assert made.dtype == weight.dtype and 0 < np.count_nonzero(made) < 12
+            assert made.dtype == weight.dtype and made.shape == weight.shape
+            assert 0 < np.count_nonzero(made) < 12
 
     @pytest.mark.points(0.5)
     def test_untouched(self, student, rng):
