@@ -17,10 +17,10 @@ from types import FunctionType
 
 import numpy as np
 import pytest
+from lending import LEND, own_or_lent
 
 from proctor.testing import (
     Misconception,
-    any_passes,
     assert_close,
     describe_input,
     recognise,
@@ -87,7 +87,9 @@ BAD_FILE = Misconception("no such weights", "The file does not fit GPT(…, 64, 
 # What drivers share. Parts go by their names, so that weights can be put into any model of this
 # form; those of an MLP by their shapes. RIGHT is lent to a region whose helper may be wrong.
 
-COMMON = '''
+COMMON = (
+    LEND
+    + '''
 import numpy as np
 import tinytorch as tt
 
@@ -119,24 +121,11 @@ class TransformerBlock(tt.Module):
 }
 
 
-class lend:
-    """Inside, these names are right ones; afterwards the student's again."""
-
-    def __init__(self, theirs, names):
-        self.theirs, self.old = theirs, {name: theirs.get(name) for name in names}
-
-    def __enter__(self):
-        right = {"tt": tt, "np": np}
-        for name in self.old:
-            exec(RIGHT[name], right)
-            self.theirs[name] = right[name]
-
-    def __exit__(self, *error):
-        for name, value in self.old.items():
-            if value is None:
-                del self.theirs[name]
-            else:
-                self.theirs[name] = value
+def provided(names, theirs):
+    right = {"tt": tt, "np": np}
+    for name in names:
+        exec(RIGHT[name], right)
+    return {name: right[name] for name in names}
 
 
 def block_parts(block):
@@ -170,6 +159,7 @@ def built(theirs, kind, size, weights=None, rng=None, **options):
     model = theirs[kind](*size, rng=rng, **options)
     return model if weights is None else place(model, weights)
 '''
+)
 
 
 def by_reference(reference, driver, *data, **options):
@@ -421,7 +411,7 @@ def slopes_of(common, kind, size, weights, x, g, ways, step, lent):
         return told
 
 
-def connected(student, rng, kind, size, shapes, x, out, lends):
+def connected(student, rng, kind, size, shapes, x, out, names):
     """Assert that every slope is that of the student's own values; those are all there."""
     weights, ways = drawn(rng, shapes), {n: rng.normal(size=s) for n, s in shapes.items()}
     if kind != "GPT":
@@ -438,7 +428,7 @@ def connected(student, rng, kind, size, shapes, x, out, lends):
             assert_close(slope, difference, rtol=1e-4, atol=noise)
         assert sum(abs(difference) > 1e-3 for _, difference in told.values()) > len(ways) // 2
 
-    any_passes(*(lambda lent=lent: check(lent) for lent in lends))
+    own_or_lent(check, *names)
 
 
 def gelu(x):
@@ -513,8 +503,8 @@ def begun(common, kind, size, seeds, lent=()):
         return told
 
 
-OWN_OR_LENT = (), ("LayerNorm",)
-LENT_TO_GPT = (), ("LayerNorm", "TransformerBlock")
+NORM = ("LayerNorm",)
+PARTS = "LayerNorm", "TransformerBlock"
 
 
 class TestBlock:
@@ -533,7 +523,7 @@ class TestBlock:
             [found] = called(student, *data)
             assert_close(found, right, rtol=1e-6, atol=1e-8, symptoms=slips)
 
-        any_passes(*(lambda lent=lent: check(lent) for lent in OWN_OR_LENT))
+        own_or_lent(check, *NORM)
 
     @pytest.mark.points(2)
     def test_slopes(self, student, rng):
@@ -541,7 +531,7 @@ class TestBlock:
         describe_input("float64 rows (2, 3, 4), two heads, a mask")
         x, shapes = rng.normal(size=(2, 3, 4)), block_shapes(4)
         size = (4, 2)
-        connected(student, rng, "TransformerBlock", size, shapes, x, x.shape, OWN_OR_LENT)
+        connected(student, rng, "TransformerBlock", size, shapes, x, x.shape, NORM)
 
     @pytest.mark.points(1)
     def test_dropout(self, student, rng):
@@ -558,7 +548,7 @@ class TestBlock:
             assert_close(use_3, use_4)
             assert np.abs(use_1 - x).max() > 1e-3
 
-        any_passes(*(lambda lent=lent: check(lent) for lent in OWN_OR_LENT))
+        own_or_lent(check, *NORM)
 
     @pytest.mark.points(1)
     def test_one_generator(self, student, rng):
@@ -579,7 +569,7 @@ class TestBlock:
                 assert_close(one[name], same[name])
                 assert one[name].std() > 0.02
 
-        any_passes(*(lambda lent=lent: check(lent) for lent in OWN_OR_LENT))
+        own_or_lent(check, *NORM)
 
 
 @run_in_worker
@@ -641,7 +631,7 @@ class TestGpt:
                 known = slips if row is rows[0] else {}
                 assert_close(seen, wanted, rtol=1e-6, atol=1e-8, symptoms=known)
 
-        any_passes(*(lambda lent=lent: check(lent) for lent in LENT_TO_GPT))
+        own_or_lent(check, *PARTS)
 
     @pytest.mark.points(1)
     def test_tied(self, student, rng):
@@ -662,7 +652,7 @@ class TestGpt:
             symptom(UNTIED, numbers in (every + vocab * dim, every + vocab, every + vocab * 7))
             assert (count, numbers) == (len(shapes), every)
 
-        any_passes(*(lambda lent=lent: check(lent) for lent in LENT_TO_GPT))
+        own_or_lent(check, *PARTS)
 
     @pytest.mark.points(2)
     def test_no_later_place(self, student, rng):
@@ -681,7 +671,7 @@ class TestGpt:
                 symptom(SEES_AHEAD, changed[:place].max(initial=0) > 1e-6)
                 assert np.all(changed[place:] > 1e-9), "a token counts from its place on"
 
-        any_passes(*(lambda lent=lent: check(lent) for lent in LENT_TO_GPT))
+        own_or_lent(check, *PARTS)
 
     @pytest.mark.points(1)
     def test_context(self, student, rng):
@@ -694,7 +684,7 @@ class TestGpt:
             assert list(told) == [(1, context, 5), "ValueError", (1, 1, 5)]
             assert said == context
 
-        any_passes(*(lambda lent=lent: check(lent) for lent in LENT_TO_GPT))
+        own_or_lent(check, *PARTS)
 
     @pytest.mark.points(2)
     def test_slopes(self, student, rng):
@@ -703,7 +693,7 @@ class TestGpt:
         size = vocab, context, dim, _, layers = 5, 4, 4, 2, 1
         ids = rng.integers(0, vocab - 2, (2, context))
         shapes = model_shapes(vocab, context, dim, layers)
-        connected(student, rng, "GPT", size, shapes, ids, (2, context, vocab), LENT_TO_GPT)
+        connected(student, rng, "GPT", size, shapes, ids, (2, context, vocab), PARTS)
 
     @pytest.mark.points(0.5)
     def test_dropout(self, student, rng):
@@ -716,7 +706,7 @@ class TestGpt:
             symptom(NOT_DROPPED, np.array_equal(one, other))
             assert np.abs(one - use).max() > 1e-6
 
-        any_passes(*(lambda lent=lent: check(lent) for lent in LENT_TO_GPT))
+        own_or_lent(check, *PARTS)
 
     @pytest.mark.points(1.5)
     def test_start(self, student, rng):
@@ -740,7 +730,7 @@ class TestGpt:
             symptom(LARGE, surprise.mean() > np.log(vocab) + 0.15)
             assert np.abs(logits).max() > 1e-6
 
-        any_passes(*(lambda lent=lent: check(lent) for lent in LENT_TO_GPT))
+        own_or_lent(check, *PARTS)
 
 
 # Writing.

@@ -15,10 +15,10 @@ from types import FunctionType
 import numpy as np
 import pytest
 from gpt_weights import PLACE, drawn, placed
+from lending import LEND, own_or_lent
 
 from proctor.testing import (
     Misconception,
-    any_passes,
     assert_close,
     describe_input,
     run_in_worker,
@@ -64,7 +64,8 @@ NOT_READ = Misconception("cache unused", "After writing with a cache it does not
 LAST_READ = Misconception("last one read", "The last token that is drawn is not read.")
 
 COMMON = (
-    PLACE
+    LEND
+    + PLACE
     + '''
 import numpy as np
 import tinytorch as tt
@@ -126,24 +127,11 @@ def model_with_cache(forward):
 }
 
 
-class lend:
-    """Inside, these names are right ones; afterwards the student's again."""
-
-    def __init__(self, theirs, names):
-        self.theirs, self.old = theirs, {name: theirs.get(name) for name in names}
-
-    def __enter__(self):
-        right = {**self.theirs, "tt": tt, "np": np}
-        for name in self.old:
-            exec(RIGHT[name], right)
-            self.theirs[name] = right[name]
-
-    def __exit__(self, *error):
-        for name, value in self.old.items():
-            if value is None:
-                del self.theirs[name]
-            else:
-                self.theirs[name] = value
+def provided(names, theirs):
+    right = {**theirs, "tt": tt, "np": np}
+    for name in names:
+        exec(RIGHT[name], right)
+    return {name: right[name] for name in names}
 
 
 def plain_attention(self, x, mask=None):
@@ -192,10 +180,6 @@ OTHERS = "KVCache", "late_mask", "attention_with_cache", "model_with_cache"
 
 def cut(x, pieces):
     return np.split(x, np.cumsum(pieces)[:-1], axis=1)
-
-
-def own_or_lent(check, *names):
-    any_passes(lambda: check(()), lambda: check(names))
 
 
 def wanted(reference, size, weights, ids):

@@ -13,10 +13,10 @@ from types import FunctionType
 import numpy as np
 import pytest
 from gpt_weights import shapes
+from lending import LEND, own_or_lent
 
 from proctor.testing import (
     Misconception,
-    any_passes,
     assert_close,
     describe_input,
     run_in_worker,
@@ -62,7 +62,8 @@ OPERATIONS = (
 )
 
 COMMON = (
-    f"OPERATIONS = {OPERATIONS!r}"
+    LEND
+    + f"OPERATIONS = {OPERATIONS!r}"
     + '''
 import time
 
@@ -107,24 +108,11 @@ class watch:
 }
 
 
-class lend:
-    """Inside, these names are right ones; afterwards the student's again."""
-
-    def __init__(self, theirs, names):
-        self.theirs, self.old = theirs, {name: theirs.get(name) for name in names}
-
-    def __enter__(self):
-        for name in self.old:
-            right = {"tt": tt, "time": time, "OPERATIONS": OPERATIONS}
-            exec(RIGHT[name], right)
-            self.theirs[name] = right[name]
-
-    def __exit__(self, *error):
-        for name, value in self.old.items():
-            if value is None:
-                del self.theirs[name]
-            else:
-                self.theirs[name] = value
+def provided(names, theirs):
+    right = {"tt": tt, "time": time, "OPERATIONS": OPERATIONS}
+    for name in names:
+        exec(RIGHT[name], right)
+    return {name: right[name] for name in names}
 
 
 class untouched:
@@ -164,10 +152,6 @@ def wait(seconds):
         pass
 '''
 )
-
-
-def own_or_lent(check, *names):
-    any_passes(lambda: check(()), lambda: check(names))
 
 
 # What a model has.

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lending import LEND, own_or_lent
 
 from proctor.testing import (
     Misconception,
-    any_passes,
     assert_close,
     describe_input,
     recognise,
@@ -67,7 +67,9 @@ NOT_SHARED = Misconception(
     "no longer shared", "A layer that stood in two places has become two layers."
 )
 
-RIGHT = '''
+RIGHT = (
+    LEND
+    + """
 import numpy as np
 import tinytorch as tt
 
@@ -112,29 +114,11 @@ class QuantizedLinear(tt.Module):
         return y if self.bias is None else y + self.bias
 
 
-class lend:
-    """Inside, these names are right ones; afterwards the student's again."""
-
-    def __init__(self, theirs, names):
-        self.theirs, self.names = theirs, names
-
-    def __enter__(self):
-        self.old = {name: self.theirs.get(name) for name in self.names}
-        self.theirs.update({name: globals()[name] for name in self.names})
-
-    def __exit__(self, *error):
-        for name, value in self.old.items():
-            if value is None:
-                del self.theirs[name]
-            else:
-                self.theirs[name] = value
-'''
+def provided(names, theirs):
+    return {name: globals()[name] for name in names}
+"""
+)
 HELPERS = "Quantized", "quantize", "dequantize", "pack", "unpack"
-
-
-def either_way(check, names):
-    """The better of two: on the student's own pieces, and on right ones."""
-    any_passes(lambda: check(()), lambda: check(names))
 
 
 # Numbers to marks.
@@ -534,7 +518,7 @@ class TestQuantizedLinear:
                 }
                 assert_close(found, right + bias, rtol=1e-6, atol=1e-6, symptoms=wrong)
 
-        either_way(check, HELPERS)
+        own_or_lent(check, *HELPERS)
 
     @pytest.mark.points(1)
     def test_no_bias(self, student, rng):
@@ -545,7 +529,7 @@ class TestQuantizedLinear:
             [found], *_ = layered(student, RIGHT, lent, weight, None, 4, [x])
             assert_close(found, x @ matrix(weight, 4), rtol=1e-6, atol=1e-6)
 
-        either_way(check, HELPERS)
+        own_or_lent(check, *HELPERS)
 
     @pytest.mark.points(2)
     def test_size(self, student, rng):
@@ -565,7 +549,7 @@ class TestQuantizedLinear:
                 symptom(BYTES_WASTED, total >= 40 * 24 > 8 * fewest / bits)
                 assert fewest <= total <= fewest + 3 * 24 * 4 + 16
 
-        either_way(check, HELPERS)
+        own_or_lent(check, *HELPERS)
 
     @pytest.mark.points(1.5)
     def test_gradient(self, student, rng):
@@ -579,7 +563,7 @@ class TestQuantizedLinear:
             symptom(CUT_FROM_X, grad is None)
             assert_close(grad, g @ matrix(weight, 4).T, rtol=1e-6, atol=1e-6)
 
-        either_way(check, HELPERS)
+        own_or_lent(check, *HELPERS)
 
     @pytest.mark.points(1.5)
     def test_shapes(self, student, rng):
@@ -592,7 +576,7 @@ class TestQuantizedLinear:
             for y, x in zip(found, inputs, strict=True):
                 assert_close(y, x @ matrix(weight, 8) + bias, rtol=1e-6, atol=1e-6)
 
-        either_way(check, HELPERS)
+        own_or_lent(check, *HELPERS)
 
     @pytest.mark.points(1)
     def test_float32(self, student, rng):
@@ -606,7 +590,7 @@ class TestQuantizedLinear:
             assert_close(after, weight, rtol=0, atol=0)
             assert np.abs(y - 1).max() > 0
 
-        either_way(check, HELPERS)
+        own_or_lent(check, *HELPERS)
 
 
 # The model.
@@ -741,7 +725,7 @@ class TestModel:
             }[how]
         )
         check = model_check(student, rng, how)
-        either_way(lambda lent: check(lent) and None, MODEL)
+        own_or_lent(lambda lent: check(lent) and None, *MODEL)
 
     @pytest.mark.points(1)
     def test_bits(self, student, rng):
@@ -749,7 +733,7 @@ class TestModel:
         for bits in (2, 5, None):
             describe_input(f"three layers, {bits or 'default'} bits")
             check = model_check(student, rng, "lists", bits)
-            either_way(lambda lent, check=check: check(lent) and None, MODEL)
+            own_or_lent(lambda lent, check=check: check(lent) and None, *MODEL)
 
     @pytest.mark.points(2)
     def test_shared(self, student, rng):
@@ -762,7 +746,7 @@ class TestModel:
             symptom(NOT_SHARED, ints >= 5 * 36)
             assert 3 * 36 <= ints < 4 * 36
 
-        either_way(check, MODEL)
+        own_or_lent(check, *MODEL)
 
     @pytest.mark.points(1)
     def test_returned(self, student, rng):
@@ -772,7 +756,7 @@ class TestModel:
             itself, _ = model_check(student, rng, "modules")(lent)
             assert itself is True
 
-        either_way(check, MODEL)
+        own_or_lent(check, *MODEL)
 
 
 @run_in_worker

@@ -14,10 +14,10 @@ from types import FunctionType
 
 import numpy as np
 import pytest
+from lending import LEND, own_or_lent
 
 from proctor.testing import (
     Misconception,
-    any_passes,
     assert_close,
     describe_input,
     run_in_worker,
@@ -68,7 +68,9 @@ TEACHER_LEARNS = Misconception("teacher recorded", "The teacher got gradients: s
 ACCUMULATED = Misconception("gradients not forgotten", "A step had the gradients of those before.")
 WALKED_TWICE = Misconception("walked twice", "`batches` may be walked once only.")
 
-RIGHT = '''
+RIGHT = (
+    LEND
+    + """
 import numpy as np
 import tinytorch as tt
 from tinytorch.training import modules
@@ -96,28 +98,10 @@ def distillation_loss(logits, teacher, targets, temperature=1.0, share=0.5):
     return (1 - share) * hard + share * temperature**2 * soft
 
 
-class lend:
-    """Inside, these names are right ones; afterwards the student's again."""
-
-    def __init__(self, theirs, names):
-        self.theirs, self.names = theirs, names
-
-    def __enter__(self):
-        self.old = {name: self.theirs.get(name) for name in self.names}
-        self.theirs.update({name: globals()[name] for name in self.names})
-
-    def __exit__(self, *error):
-        for name, value in self.old.items():
-            if value is None:
-                del self.theirs[name]
-            else:
-                self.theirs[name] = value
-'''
-
-
-def either_way(check, *names):
-    """The better of two: on the student's own pieces, and on right ones."""
-    any_passes(lambda: check(()), lambda: check(names))
+def provided(names, theirs):
+    return {name: globals()[name] for name in names}
+"""
+)
 
 
 def by_reference(reference, driver, *data):
@@ -329,7 +313,7 @@ class TestHold:
             for (_, mask), weight in zip(masks, weights, strict=False):
                 assert np.array_equal(np.asarray(mask, bool), smallest(weight, 0.5))
 
-        either_way(check, "magnitude_prune")
+        own_or_lent(check, "magnitude_prune")
 
     @pytest.mark.points(5)
     @pytest.mark.parametrize(
@@ -373,7 +357,7 @@ class TestHold:
                     assert_close(made, w, rtol=1e-6, atol=1e-9)
             symptom(FROZEN, np.array_equal(found[-1][0], at_first[0]))
 
-        either_way(check, "magnitude_prune")
+        own_or_lent(check, "magnitude_prune")
 
     @pytest.mark.points(1)
     def test_same_optimizer(self, student, rng):
@@ -385,7 +369,7 @@ class TestHold:
             assert list(facts) == [True, 5, 0.25, True]
             assert not np.array_equal(found[0][0], found[1][0])
 
-        either_way(check, "magnitude_prune")
+        own_or_lent(check, "magnitude_prune")
 
     @pytest.mark.points(1)
     def test_float32(self, student, rng):
@@ -400,7 +384,7 @@ class TestHold:
             assert {str(a.dtype) for a in (*at_first, *found)} == {"float32"}
             assert np.count_nonzero(found[0]) == 15
 
-        either_way(check, "magnitude_prune")
+        own_or_lent(check, "magnitude_prune")
 
 
 # Thin matrices.
@@ -527,7 +511,7 @@ class TestLowRank:
                     assert [list(each) for each in shapes] == sorted(sides)
                     assert learns is True
 
-        either_way(check, "low_rank")
+        own_or_lent(check, "low_rank")
 
     @pytest.mark.points(1)
     def test_linear_stays(self, student, rng):
@@ -540,7 +524,7 @@ class TestLowRank:
             assert_close(kept[1], bias, rtol=0, atol=0)
             assert_close(found, x @ weight + bias, rtol=1e-5, atol=1e-7)
 
-        either_way(check, "low_rank")
+        own_or_lent(check, "low_rank")
 
 
 class TestRankFor:
@@ -795,7 +779,7 @@ class TestDistill:
                 assert_close(found, wanted, rtol=1e-6)
                 assert_close(weights[0], right, rtol=1e-6)
 
-            either_way(check, "distillation_loss")
+            own_or_lent(check, "distillation_loss")
 
     @pytest.mark.points(2)
     def test_modes(self, student, rng):
@@ -813,7 +797,7 @@ class TestDistill:
                 assert len(own) == len(others) == len(found) == 2 and list(after) == [*modes, True]
                 assert not any(part for _, part in others) and all(part for _, part in own)
 
-        either_way(check, "distillation_loss")
+        own_or_lent(check, "distillation_loss")
 
     @pytest.mark.points(2)
     def test_teacher_stays(self, student, rng):
@@ -827,7 +811,7 @@ class TestDistill:
             assert_close(after, teacher, rtol=0, atol=0)
             assert np.abs(own - table).max() > 1e-3
 
-        either_way(check, "distillation_loss")
+        own_or_lent(check, "distillation_loss")
 
 
 # The whole.
