@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 from dataclasses import dataclass, field
@@ -109,21 +107,3 @@ def read(path: Path) -> Notebook:
 def notebooks(assignment: str) -> list[Notebook]:
     """An assignment's notebooks as committed."""
     return [read(path) for path in sorted((ROOT / "source" / assignment).glob("*.ipynb"))]
-
-
-def ran(assignment: str, *without: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The names of an assignment's main notebook after a run, and what each cell printed.
-
-    The hidden tests, and the cells named, are left out.
-    """
-    [book] = [book for book in notebooks(assignment) if book.name == f"{assignment}.ipynb"]
-    names: dict[str, Any] = {}
-    printed = {}
-    with contextlib.chdir(book.path.parent):
-        for cell in book.cells:
-            if cell.type == "code" and not cell.is_hidden_test and cell.id not in without:
-                out = io.StringIO()
-                with contextlib.redirect_stdout(out):
-                    exec(cell.source, names)
-                printed[str(cell.id)] = out.getvalue()
-    return names, printed

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
 
 import tinytorch as tt
-from tests.course.notebooks import notebooks, ran
+from tests.course.notebooks import notebooks
+from tests.course.running import Names, Run, run_of
 
-Names = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def said() -> Iterator[tuple[Names, dict[str, str]]]:
-    """The notebook's names after a run, and what each cell printed."""
-    matplotlib.use("Agg")
-    try:
-        yield ran("12_attention", "small_loss")
-    finally:
-        tt.disable_gradients()
+said = run_of("12_attention", "small_loss")
 
 
 @pytest.fixture(autouse=True)
@@ -99,14 +88,14 @@ def test_a_map_has_rows_that_add_up_to_one() -> None:
     assert np.allclose(layer(x, tt.causal_mask(4)).data, found)
 
 
-def test_without_the_root_the_largest_share_grows(said: tuple[Names, dict[str, str]]) -> None:
+def test_without_the_root_the_largest_share_grows(said: Run) -> None:
     shares = [line.split(": ")[1].split() for line in said[1]["root"].splitlines()]
     bare, divided = ([float(each[place]) for each in shares] for place in (0, 2))
     assert bare[0] < 0.5 < 0.8 < bare[1] < 0.95 < bare[2]
     assert max(divided) - min(divided) < 0.05
 
 
-def test_each_head_learns_where_to_look(said: tuple[Names, dict[str, str]]) -> None:
+def test_each_head_learns_where_to_look(said: Run) -> None:
     ends = [float(line.split("to ")[-1]) for line in said[1]["maps"].splitlines()]
     assert len(ends) == 3
     assert max(ends) < 0.05

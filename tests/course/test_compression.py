@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from typing import Any
-
-import matplotlib
 import numpy as np
 import pytest
 
 import tinytorch as tt
-from tests.course.notebooks import ROOT, notebooks
+from tests.course.notebooks import notebooks
+from tests.course.running import Names, Run, run_of
 
-Names = dict[str, Any]
 TRAINING = ("pruning", "pruning_curve", "small", "small_curve", "pictures_of_rank")
 
 
-@pytest.fixture(scope="module")
-def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Names]:
-    """The notebook's names after a run from top to bottom, but for what trains."""
-    matplotlib.use("Agg")
-    found: Names = {}
-    folder = tmp_path_factory.mktemp("notebook")
-    for name in ("names.npz", "names.txt"):
-        shutil.copy(ROOT / "source/18_compression" / name, folder)
-    [book] = notebooks("18_compression")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for cell in book.cells:
-            if cell.type == "code" and not cell.is_hidden_test and cell.id not in TRAINING:
-                exec(cell.source, found)
-        yield found
-    tt.disable_gradients()
+said = run_of("18_compression", *TRAINING)
+
+
+@pytest.fixture
+def names(said: Run) -> Names:
+    return said[0]
 
 
 def test_a_tenth_is_lost_at_80_per_cent(names: Names) -> None:

@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterator
-from typing import Any
-
-import matplotlib
 import numpy as np
-import pytest
 
 import tinytorch as tt
-from tests.course.notebooks import ROOT, notebooks
+from tests.course.notebooks import ROOT
+from tests.course.running import Run, run_of
 
-Names = dict[str, Any]
 FOLDER = ROOT / "source/08_dataloader"
 
 
-@pytest.fixture(scope="module")
-def said() -> Iterator[tuple[Names, dict[str, str]]]:
-    """The notebook's names after a run from top to bottom, and what each cell printed."""
-    matplotlib.use("Agg")
-    names: Names = {}
-    printed = {}
-    [book] = notebooks("08_dataloader")
-    try:
-        with contextlib.chdir(FOLDER):
-            for cell in book.cells:
-                if cell.type == "code" and not cell.is_hidden_test:
-                    out = io.StringIO()
-                    with contextlib.redirect_stdout(out):
-                        exec(cell.source, names)
-                    printed[cell.id] = out.getvalue()
-        yield names, printed
-    finally:
-        tt.disable_gradients()
+said = run_of("08_dataloader")
 
 
 def test_the_digits_are_whole() -> None:
@@ -49,22 +25,22 @@ def test_the_digits_are_whole() -> None:
     assert "CC BY 4.0" in (FOLDER / "digits.txt").read_text()
 
 
-def test_an_epoch_with_replacement_misses_one_in_e(said: tuple[Names, dict[str, str]]) -> None:
+def test_an_epoch_with_replacement_misses_one_in_e(said: Run) -> None:
     assert "= 0.368" in said[1]["replaced"]
 
 
-def test_sorted_digits_are_forgotten(said: tuple[Names, dict[str, str]]) -> None:
+def test_sorted_digits_are_forgotten(said: Run) -> None:
     lines = said[1]["sorted"].splitlines()
     shares = {line.split(":")[0]: float(line.split()[1].strip(",")) for line in lines}
     assert shares["sorted"] < 0.3
     assert min(shares["balanced"], shares["shuffled"]) > 0.95
 
 
-def test_the_digits_are_recognised(said: tuple[Names, dict[str, str]]) -> None:
+def test_the_digits_are_recognised(said: Run) -> None:
     assert float(said[1]["recognised"].split("%")[0]) > 95
 
 
-def test_the_last_digits_are_strangers(said: tuple[Names, dict[str, str]]) -> None:
+def test_the_last_digits_are_strangers(said: Run) -> None:
     """The question's 91%, over three beginnings of the same network."""
     names, _ = said
     digits, shares = tt.TensorDataset(names["ink"], names["answers"]), []

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import matplotlib
 import numpy as np
 import pytest
 
 import tinytorch as tt
-from tests.course.notebooks import ROOT, ran
+from tests.course.notebooks import ROOT
+from tests.course.running import Run, run_of
 
-Names = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def said() -> Iterator[tuple[Names, dict[str, str]]]:
-    """The notebook's names after a run without the plays, and what each cell printed."""
-    matplotlib.use("Agg")
-    try:
-        yield ran("11_embeddings", "neighbours")
-    finally:
-        tt.disable_gradients()
+said = run_of("11_embeddings", "neighbours")
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +52,7 @@ def test_the_error_says_how_many_places_there_are() -> None:
         tt.PositionalEmbedding(4, 2)(tt.Tensor(np.zeros((1, 7, 2))))
 
 
-def test_picking_is_a_product_and_so_is_its_gradient(said: tuple[Names, dict[str, str]]) -> None:
+def test_picking_is_a_product_and_so_is_its_gradient(said: Run) -> None:
     names, rng = said[0], np.random.default_rng(0)
     layer, ids, g = tt.Embedding(9, 4, rng), rng.integers(0, 9, (5, 6)), rng.normal(size=(5, 6, 4))
     layer.weight.requires_grad = True
@@ -75,20 +62,20 @@ def test_picking_is_a_product_and_so_is_its_gradient(said: tuple[Names, dict[str
     assert np.allclose(layer.weight.grad, names["table_gradient"](ids, g, 9), atol=1e-5)
 
 
-def test_one_matrix_walks_everywhere(said: tuple[Names, dict[str, str]]) -> None:
+def test_one_matrix_walks_everywhere(said: Run) -> None:
     waves = tt.sinusoidal_positions(300, 16)
     for k in (1, 17, 200):
         assert np.allclose(waves[:-k] @ said[0]["turn"](k, 16), waves[k:], atol=1e-4)
 
 
-def test_what_the_cells_print(said: tuple[Names, dict[str, str]]) -> None:
+def test_what_the_cells_print(said: Run) -> None:
     printed = said[1]
     assert printed["rows"].startswith("2 of 1,000")
     assert printed["waves"].startswith("[21, 28, 60]")
     assert "163,840,000 products, of which 16,384" in printed["picking"]
 
 
-def test_the_rubric_is_right(said: tuple[Names, dict[str, str]]) -> None:
+def test_the_rubric_is_right(said: Run) -> None:
     """Without gelu the order is lost, with it, or side by side, it is not."""
     model = said[0]["Gap"](6, 2, 8, np.random.default_rng(0))
 
@@ -99,7 +86,7 @@ def test_the_rubric_is_right(said: tuple[Names, dict[str, str]]) -> None:
     assert not np.allclose(model([[1, 4]]).data, model([[4, 1]]).data, atol=1e-3)
 
 
-def test_the_plays_put_she_beside_he(said: tuple[Names, dict[str, str]]) -> None:
+def test_the_plays_put_she_beside_he(said: Run) -> None:
     """In half of the notebook's steps."""
     names = said[0]
     words, text = names["read_plays"](str(ROOT / "source/11_embeddings/plays.txt"))

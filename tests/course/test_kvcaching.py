@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
-from collections.abc import Iterator
 from time import perf_counter
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
 
 import tinytorch as tt
 from tests.course.notebooks import notebooks
-from tinytorch import kvcaching
+from tests.course.running import Run, run_of
 
-Names = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def said() -> Iterator[tuple[Names, dict[str, str]]]:
-    """The notebook's names after a run without its clock, and what each cell printed."""
-    matplotlib.use("Agg")
-    names: Names = {}
-    printed = {}
-    [book] = notebooks("14_kvcaching")
-    try:
-        for cell in book.cells:
-            if cell.type == "code" and not cell.is_hidden_test and cell.id != "clock":
-                out = io.StringIO()
-                with contextlib.redirect_stdout(out):
-                    exec(cell.source, names)
-                printed[cell.id] = out.getvalue()
-        yield names, printed
-    finally:
-        names.get("disable_cache", kvcaching.disable_cache)()
-        tt.disable_gradients()
+said = run_of("14_kvcaching", "clock")
 
 
-def test_the_text_says_what_was_counted(said: tuple[Names, dict[str, str]]) -> None:
+def test_the_text_says_what_was_counted(said: Run) -> None:
     assert said[1]["counts"].splitlines()[-2].endswith(" 139 times")
     prose = " ".join(cell.source for cell in notebooks("14_kvcaching")[0].cells)
     assert set(re.findall(r"(\d+) times", prose)) == {"139"}
 
 
-def test_the_formula_is_what_a_model_multiplies(said: tuple[Names, dict[str, str]]) -> None:
+def test_the_formula_is_what_a_model_multiplies(said: Run) -> None:
     model = tt.GPT(9, 12, 8, 2, 3)
     counts = []
     product = tt.Tensor.__matmul__
@@ -64,13 +40,13 @@ def test_the_formula_is_what_a_model_multiplies(said: tuple[Names, dict[str, str
     assert sum(counts) == said[0]["multiply_adds"](11, 11, 8, 3, 9)
 
 
-def test_names_are_the_same_with_a_cache_and_without(said: tuple[Names, dict[str, str]]) -> None:
+def test_names_are_the_same_with_a_cache_and_without(said: Run) -> None:
     assert [
         line.endswith("the same without a cache") for line in said[1]["names"].splitlines()
     ] == [True] * 10
 
 
-def test_a_long_text_is_written_faster_with_a_cache(said: tuple[Names, dict[str, str]]) -> None:
+def test_a_long_text_is_written_faster_with_a_cache(said: Run) -> None:
     """Nothing is said of how much; on a busy machine, too, it is more than half as much again."""
     names = said[0]
     names["enable_cache"]()

@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterator
-from typing import Any
-
-import matplotlib
 import numpy as np
-import pytest
 
 import tinytorch as tt
 from tests.course.notebooks import notebooks
+from tests.course.running import Run, run_of
 
-Names = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def said() -> Iterator[tuple[Names, dict[str, str]]]:
-    """The notebook's names after a run from top to bottom, and what each cell printed."""
-    matplotlib.use("Agg")
-    names: Names = {}
-    printed = {}
-    [book] = notebooks("06_optimizers")
-    try:
-        for cell in book.cells:
-            if cell.type == "code" and not cell.is_hidden_test and cell.id != "small_loss":
-                out = io.StringIO()
-                with contextlib.redirect_stdout(out):
-                    exec(cell.source, names)
-                printed[cell.id] = out.getvalue()
-        yield names, printed
-    finally:
-        tt.disable_gradients()
+said = run_of("06_optimizers", "small_loss")
 
 
-def test_the_steepest_direction_sets_the_rate(said: tuple[Names, dict[str, str]]) -> None:
+def test_the_steepest_direction_sets_the_rate(said: Run) -> None:
     ends = [float(line.split("x = ")[1].split(",")[0]) for line in said[1]["rates"].splitlines()]
     assert np.allclose(ends, [0.5**20, 0.5**20, 1.5**20], rtol=1e-2)
 
 
-def test_momentum_arrives_and_plain_descent_waits(said: tuple[Names, dict[str, str]]) -> None:
+def test_momentum_arrives_and_plain_descent_waits(said: Run) -> None:
     path = said[0]["path"]
     away = {
         name: np.hypot(*(places - 1).T)
@@ -57,14 +32,14 @@ def test_momentum_arrives_and_plain_descent_waits(said: tuple[Names, dict[str, s
 
 
 def test_only_beside_eps_does_the_size_of_a_gradient_show(
-    said: tuple[Names, dict[str, str]],
+    said: Run,
 ) -> None:
     lengths = [line.split(": ")[1].split(",")[0] for line in said[1]["first"].splitlines()]
     assert lengths == ["0.1000", "0.1000", "0.1000", "0.0500"]
 
 
 def test_beside_the_root_decay_means_the_same_for_both(
-    said: tuple[Names, dict[str, str]],
+    said: Run,
 ) -> None:
     adam, adamw = (
         [float(part.split()[0]) for part in line.split(": ")[1:]]
@@ -74,7 +49,7 @@ def test_beside_the_root_decay_means_the_same_for_both(
     assert abs(adamw[1] - adamw[0]) < 0.02
 
 
-def test_each_learns_faster_than_the_one_before(said: tuple[Names, dict[str, str]]) -> None:
+def test_each_learns_faster_than_the_one_before(said: Run) -> None:
     train = said[0]["train"]
     last = [
         train("SGD", 150, lr=0.1)[-1],

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 import pytest
 
-import tinytorch as tt
 from tests.course.notebooks import ROOT, notebooks
+from tests.course.running import Names, Run, run_of
 
-Names = dict[str, Any]
 LONG = ("speed", "written_by", "recover", "curve", "stairs")
 
 
-@pytest.fixture(scope="module")
-def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Names]:
-    """The notebook's names after a run from top to bottom, in a folder of its own."""
-    matplotlib.use("Agg")
-    found: Names = {}
-    folder = tmp_path_factory.mktemp("notebook")
-    for name in ("names.npz", "names.txt"):
-        shutil.copy(ROOT / "source/17_quantization" / name, folder)
-    [book] = notebooks("17_quantization")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for cell in book.cells:
-            if cell.type == "code" and not cell.is_hidden_test and cell.id not in LONG:
-                exec(cell.source, found)
-        yield found
-    tt.disable_gradients()
+said = run_of("17_quantization", *LONG)
+
+
+@pytest.fixture
+def names(said: Run) -> Names:
+    return said[0]
 
 
 def test_where_nothing_is_negative_the_affine_ruler_is_twice_as_fine(

@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
-from typing import Any
 
-import matplotlib
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tinytorch as tt
-from tests.course.notebooks import ROOT, notebooks
+from tests.course.notebooks import ROOT
+from tests.course.running import Run, run_of
 
-Names = dict[str, Any]
 FOLDER = ROOT / "source/10_tokenization"
 
 
-@pytest.fixture(scope="module")
-def said() -> tuple[Names, dict[str, str]]:
-    """The notebook's names after a run from top to bottom, and what each cell printed."""
-    matplotlib.use("Agg")
-    names: Names = {}
-    printed = {}
-    [book] = notebooks("10_tokenization")
-    with contextlib.chdir(FOLDER):
-        for cell in book.cells:
-            if cell.type == "code" and not cell.is_hidden_test and cell.id != "growing":
-                out = io.StringIO()
-                with contextlib.redirect_stdout(out):
-                    exec(cell.source, names)
-                printed[cell.id] = out.getvalue()
-    return names, printed
+said = run_of("10_tokenization", "growing")
 
 
-def test_the_first_merges_are_english(said: tuple[Names, dict[str, str]]) -> None:
+def test_the_first_merges_are_english(said: Run) -> None:
     assert "'e ' 'th'" in said[1]["romeo"] and "'FRIAR LAURENCE:\\n'" in said[1]["romeo"]
     text = (FOLDER / "romeo.txt").read_text("utf-8")
     assert text.isascii() and len(text) == 30_805
     assert f"{len(text):,} characters" in (FOLDER / "origin.txt").read_text()
 
 
-def test_words_of_others_cost_more(said: tuple[Names, dict[str, str]]) -> None:
+def test_words_of_others_cost_more(said: Run) -> None:
     cost = [int(line.split(": ")[1].split()[0]) for line in said[1]["words"].splitlines()]
     assert cost[:2] == [1, 1] and cost[-2:] == [12, 3]
 
