@@ -19,7 +19,8 @@ def scaled_dot_product_attention(q, k, v, mask=None):
     """softmax(q @ k^T / sqrt(d) + mask) @ v over the last two axes (Vaswani et al., 2017).
 
     q: (..., T, d), k: (..., S, d), v: (..., S, e), Tensors. mask: an array that broadcasts to
-    (..., T, S), 0 where a place may look, -inf where not. Returns (..., T, e).
+    (..., T, S), 0 where a place may look, -inf where not. Returns (..., T, e) in the
+    dtype of q.
     """
     swapped = k.transpose(*range(k.ndim - 2), -1, -2)
     scores = (q * q.shape[-1] ** -0.5) @ swapped

@@ -41,7 +41,7 @@ def sinusoidal_positions(count, dim):
 
 
 class PositionalEmbedding(Module):
-    """Adds to each place its own row of a learned table. weight: (count, dim)."""
+    """Adds to each place its own row of a learned table. weight: as `table` draws it."""
 
     def __init__(self, count, dim, rng=None):
         self.weight = table(count, dim, rng)

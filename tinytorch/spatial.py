@@ -27,7 +27,10 @@ def windows(x, size, stride=1, padding=0):
 
 
 def windows_vjp(g, out, x, size, stride=1, padding=0):
-    """The rule of `windows`: each pixel gets the gradients of all its places, summed."""
+    """The rule of `windows`: each pixel gets the gradients of all its places, summed.
+
+    What it returns has the dtype of x; `g` stays as it was.
+    """
     n, c, h, w = x.shape
     whole = np.zeros((n, c, h + 2 * padding, w + 2 * padding), x.dtype)
     rows, columns = (stride * length for length in out.shape[-2:])

@@ -29,7 +29,8 @@ def test_where_nothing_is_negative_the_affine_ruler_is_twice_as_fine(
 
 
 def test_8_bits_cost_nothing_and_columns_show_at_3(names: Names) -> None:
-    start, rows = names["start"], {bits: rest for bits, *rest in names["rows"]}
+    start, found = names["table"]()
+    rows = {bits: rest for bits, *rest in found}
     assert abs(rows[8][1] - start) < 0.005
     assert rows[3][1] < rows[3][2] - 0.01
     assert rows[2][1] < rows[2][2] - 0.1

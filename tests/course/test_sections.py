@@ -162,7 +162,7 @@ OWN["14_kvcaching"] = {
     "multiply_adds": {"MultiplyAdds"},
     "cache": {"Cache"},
     "late_mask": {"LateMask"},
-    "attention": {"Attention", "Generate"},  # a point of it: without a cache, on what was upgraded
+    "attention": {"Attention", "Generate", "Enable"},  # a point each: without a cache; by name
     "model": {"Model", "Generate", "Enable"},  # the upgrade needs the name
     "enable": {"Enable", "Generate"},
     "breaks_it": {"Bug"},

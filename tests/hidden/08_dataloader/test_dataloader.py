@@ -585,6 +585,7 @@ class TestAgain:
         symptom(EXHAUSTED, len(walks[0]) and not (len(walks[1]) and len(walks[2])))
         orders = [flat(walk) for walk in walks]
         symptom(SAME_ORDER, orders[0] == orders[1] or orders[1] == orders[2])
+        symptom(SAME_ORDER, flat(after) == orders[0])  # of the same seed: that walk was begun
         assert orders[0] != orders[2]
         for walk in (*walks, after):
             each_once(walk, 40)
@@ -625,6 +626,7 @@ class TestAgain:
                 [(first, second)] = walked(student, 20, [(options, "at once")])
             for seen in (first, second):
                 symptom(DISTURBED, sorted(seen) != list(range(20)))
+            symptom(SAME_ORDER, shuffle and list(first) == list(second))
 
     @pytest.mark.points(2)
     def test_when_asked(self, student, rng):

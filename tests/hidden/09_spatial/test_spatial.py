@@ -902,6 +902,12 @@ class TestBatchNorm:
                 + bias[:, None, None],
             }
             assert_close(seen["answers"][0], normalised(x, weight, bias, eps), symptoms=wrong)
+        describe_input("pictures in float32 whose channels are each one large number everywhere")
+        case = norm_case(rng, 4, 32, 5, 5, dtype=np.float32)
+        x = np.zeros((4, 32, 5, 5)) + rng.uniform(10, 30, (32, 1, 1))
+        [seen] = answered(student, [case | {"x": [x.astype(np.float32)]}])
+        bias = np.broadcast_to(case["values"]["bias"][:, None, None], x.shape)
+        assert_close(seen["answers"][0], bias, rtol=0, atol=0.1)
 
     @pytest.mark.points(2)
     def test_running(self, student, rng):
