@@ -37,8 +37,10 @@ help:
 demo: $(READY)
 	$(BIN)/python -m tests.demo
 
+# Tests wait for other processes a quarter of their time: one worker more than there are cores.
+WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 test: lint axe actionlint
-	$(BIN)/pytest -n auto --dist loadfile --durations 15
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --durations 15
 
 # What finds most mistakes in under two minutes: all that runs in process.
 QUICK := $(wildcard $(addprefix tests/test_,$(addsuffix .py,house codec frames sanitise ingest \

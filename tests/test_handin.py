@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import select
 import shutil
 import sys
 import time
@@ -636,6 +637,26 @@ def test_the_label_is_no_part_of_a_solution(released: Path) -> None:
     assert "check_total" in label.cells and "intro" not in label.cells
 
 
+def answered(terminal: int, typed: bytes) -> bytes:
+    """Type an answer; what is said until the end.
+
+    It is typed again while nothing happens: what was typed between a question and the moment at
+    which the program begins to read is thrown away.
+    """
+    said = b""
+    try:
+        os.write(terminal, typed)
+        while True:
+            if not select.select([terminal], [], [], 3)[0]:
+                os.write(terminal, typed)
+            elif chunk := os.read(terminal, 4096):
+                said += chunk
+            else:
+                return said
+    except OSError:  # its end
+        return said
+
+
 def test_a_confirmation_is_asked_for_on_a_terminal(released: Path, tmp_path: Path) -> None:
     """No and Ctrl-C hand in nothing, yes does."""
     import pty
@@ -653,12 +674,7 @@ def test_a_confirmation_is_asked_for_on_a_terminal(released: Path, tmp_path: Pat
         seen = b""
         while b"[y/N]" not in seen:
             seen += os.read(terminal, 4096)
-        os.write(terminal, typed)
-        try:
-            while chunk := os.read(terminal, 4096):
-                seen += chunk
-        except OSError:
-            pass  # its end
+        seen += answered(terminal, typed)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status, seen
         assert (tmp_path / f"{NAME}.zip").exists() is (status == 0)
 

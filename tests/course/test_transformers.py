@@ -50,7 +50,9 @@ def suite() -> Any:
     spec = importlib.util.spec_from_file_location("suite13", SUITE / "test_transformers.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SUITE.parent)  # what suites share stands there
+        spec.loader.exec_module(module)
     return module
 
 
